@@ -1,0 +1,292 @@
+"""The history: the one thing that crosses from running to judging.
+
+A history is a JSON Lines file. Each line is one :class:`Record`: when it happened, who says so, what kind
+of record it is, and the kind's own fields. Times are ``time.monotonic_ns()``, which all processes of one
+Linux host share. The kinds and their fields:
+
+``fact``      ``name``, ``value``: what a checker needs to know (seed, live settings, baseline, images, ...).
+              Names in use: ``experiment`` {scenario, stack, namespace, seed, load_s}, ``stack`` {name, workloads:
+              [{kind, name, replicas}], services: [...], node_port, identities: [pod name, ...]}, ``cluster``
+              {name, kubernetes, clocks, nodes, settings}, ``images``, ``workload`` (see load.profiles),
+              ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:
+              {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
+              volumes: [name, ...]}.
+``clock``     ``wall_ns``: the source's wall clock at ``time_ns``; once a second.
+``phase``     ``name``, ``edge`` (begin | end). In order: deploy, steady, before, fault, recover, after, verify,
+              remove. ``before``, ``fault``, ``recover`` and ``after`` lie inside the load's window and adjoin.
+``op``        one step of one client operation: ``type`` (invoke | ok | fail | info), ``process``, ``op`` (an id
+              unique in the source), ``f`` (what was asked), ``value``, ``error``; an invocation also has
+              ``intended_ns``, when the schedule wanted it. ``info``: nobody knows whether it happened.
+``fault``     ``fault`` (its name), ``id``, ``edge`` (inject | injected | effect | no_effect | heal | healed | failed),
+              ``target`` {kind, name, uid, ...}, ``detail``.
+``object``    a watched Kubernetes object changed: ``verb`` (seen | added | modified | deleted), ``object`` (Pod, Node,
+              ...), ``namespace``, ``name``, ``uid``, ``state``, by kind:
+              Pod {phase, ready, ip, node, claims: [name], owner: {kind, name, uid}, deleting, created_at, labels,
+              containers: [{name, id, restarts, state (waiting | running | terminated), started_at, exit_code}]};
+              PersistentVolumeClaim {phase, volume}; Node {ready, unschedulable, taints: ["key=value:effect"]};
+              EndpointSlice {service, endpoints: [{ip, pod, pod_uid, ready, serving, terminating}]};
+              Deployment, StatefulSet, ReplicaSet {replicas, ready_replicas, updated_replicas, generation,
+              observed_generation}; Event {reason, message, type, count, about: {kind, name}}.
+``probe``     one reading: ``probe``, ``target``, ``send_ns``, ``receive_ns``, ``value``, ``error`` (None where it was
+              answered). ``dns``, asked inside the cluster: target a name, value {answers: [ip, ...], rcode};
+              ``http``, asked inside the cluster: target a URL, value {status, body}.
+``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between.
+``note``      ``text``: for people.
+``closing``   the last record of a source: ``records``, how many it wrote before this one, by kind.
+``seal``      the last record of a history: ``records``, how many stand before it, and ``sources``.
+
+A source that has no closing record, or whose count does not match, was cut off: what it would have said is
+unknown. A history without a seal is not a whole history.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from chaos.errors import HistoryError
+
+SCHEMA = 1
+"""Version of the record format; a history of another version is refused."""
+
+Json = Any
+"""What JSON can hold: None, bool, int, float, str, lists and str-keyed dicts of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One timed line of a history. ``data`` holds the fields of its ``kind``."""
+
+    time_ns: int
+    source: str
+    kind: str
+    data: dict[str, Json] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Json:
+        return self.data[name]
+
+    def get(self, name: str, default: Json = None) -> Json:
+        """The field ``name``, or ``default`` where the record does not have it."""
+        return self.data.get(name, default)
+
+    def to_json(self) -> bytes:
+        """One line of the file, newline included."""
+        line = {"t": self.time_ns, "source": self.source, "kind": self.kind, **self.data}
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Record:
+        """The record of one line; raises HistoryError where it is not one."""
+        try:
+            data = orjson.loads(line)
+            return cls(data.pop("t"), data.pop("source"), data.pop("kind"), data)
+        except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+            raise HistoryError(f"this is no line of a history: {line[:80]!r}") from error
+
+
+class HistoryWriter:
+    """Appends one source's records to a file of its own. Safe to call from several threads."""
+
+    def __init__(self, path: Path, source: str, now: Callable[[], int] = time.monotonic_ns) -> None:
+        self.path = path
+        self.source = source
+        self._now = now
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._file = path.open("ab", buffering=1 << 16)
+        self._closed = False
+
+    def write(self, kind: str, *, time_ns: int | None = None, **data: Json) -> int:
+        """Append a record; returns its time in monotonic ns. A writer that is closed drops nothing: it raises."""
+        with self._lock:
+            if self._closed:
+                raise HistoryError(f"the history of {self.source} is closed; a {kind} record came after its end")
+            stamp = self._now() if time_ns is None else time_ns
+            self._file.write(Record(stamp, self.source, kind, data).to_json())
+            self._counts[kind] += 1
+            return stamp
+
+    def clock(self) -> None:
+        """Append a pair of this moment's monotonic and wall clocks."""
+        self.write("clock", wall_ns=time.time_ns())
+
+    def flush(self) -> None:
+        """Hand what is buffered to the operating system."""
+        with self._lock:
+            if not self._closed:
+                self._file.flush()
+
+    def close(self) -> None:
+        """Append the closing record and close the file; a second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            record = Record(self._now(), self.source, "closing", {"records": dict(self._counts)})
+            self._file.write(record.to_json())
+            self._file.close()
+            self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of one file, in file order; raises HistoryError naming the file and line where it is broken."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield Record.from_json(line)
+            except HistoryError as error:
+                raise HistoryError(f"{path}, line {number}: {error}") from error
+
+
+def seal(segments: Iterable[Path], destination: Path) -> History:
+    """Merge the sources' files into one history in time order, seal it, put it in place whole, and return it.
+
+    A segment's torn last line (its writer was killed) is left out; the missing closing record shows it.
+    """
+    records: list[Record] = []
+    for segment in segments:
+        try:
+            records.extend(read_records(segment))
+        except HistoryError:
+            records.extend(_readable_prefix(segment))
+    records.sort(key=lambda record: record.time_ns)
+    end = records[-1].time_ns if records else 0
+    sources = sorted({record.source for record in records})
+    mark = Record(end, "harness", "seal", {"schema": SCHEMA, "records": len(records), "sources": sources})
+    partial = destination.with_suffix(".partial")
+    with partial.open("wb") as file:
+        for record in (*records, mark):
+            file.write(record.to_json())
+    partial.replace(destination)
+    return History((*records, mark))
+
+
+def _readable_prefix(path: Path) -> Iterator[Record]:
+    try:
+        yield from read_records(path)
+    except HistoryError:
+        return
+
+
+class History:
+    """A whole history in memory, in time order. Immutable; what is asked often is indexed by kind."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records: tuple[Record, ...] = tuple(records)
+        self._by_kind: dict[str, list[Record]] = {}
+        for record in self.records:
+            self._by_kind.setdefault(record.kind, []).append(record)
+
+    @classmethod
+    def load(cls, path: Path) -> History:
+        """Read a stored history; raises HistoryError where the file is missing, broken, unsealed or cut short."""
+        if not path.is_file():
+            raise HistoryError(f"there is no history at {path}; name the directory of a run that has one")
+        history = cls(read_records(path))
+        marks = history.of("seal")
+        if not marks or history.records[-1].kind != "seal":
+            raise HistoryError(f"{path} does not end with its seal: the run was cut short, or the file was")
+        if marks[-1].get("schema") != SCHEMA:
+            raise HistoryError(f"{path} has schema {marks[-1].get('schema')}, this kindstorm reads schema {SCHEMA}")
+        if marks[-1]["records"] != len(history.records) - 1:
+            raise HistoryError(
+                f"{path} has {len(history.records) - 1} records, its seal says {marks[-1]['records']}: lines are missing"
+            )
+        return history
+
+    def of(self, kind: str) -> list[Record]:
+        """All records of a kind, in time order."""
+        return self._by_kind.get(kind, [])
+
+    def fact(self, name: str, default: Json = None) -> Json:
+        """The value of the last fact with this name, or ``default``."""
+        for record in reversed(self.of("fact")):
+            if record["name"] == name:
+                return record["value"]
+        return default
+
+    def phase(self, name: str) -> tuple[int, int] | None:
+        """(begin, end) of a phase in monotonic ns; None unless both edges are there."""
+        edges = {r["edge"]: r.time_ns for r in self.of("phase") if r["name"] == name}
+        return (edges["begin"], edges["end"]) if {"begin", "end"} <= edges.keys() else None
+
+    def faults(self) -> list[FaultWindow]:
+        """The faults that were injected, in the order of their injection."""
+        windows: dict[str, list[Record]] = {}
+        for record in self.of("fault"):
+            windows.setdefault(record["id"], []).append(record)
+        return [FaultWindow(tuple(records)) for records in windows.values()]
+
+    def objects(self, kind: str, name: str | None = None) -> list[Record]:
+        """What was watched of one kind of Kubernetes object (and of one name), in time order."""
+        return [r for r in self.of("object") if r["object"] == kind and name in (None, r["name"])]
+
+    def probes(self, probe: str, target: str | None = None) -> list[Record]:
+        """Readings of one probe (and of one target), in time order of their arrival."""
+        return [r for r in self.of("probe") if r["probe"] == probe and target in (None, r["target"])]
+
+    def cut_off(self) -> list[str]:
+        """Why the history is not whole, one sentence for each source that was cut off; empty when it is whole."""
+        if not self.of("seal"):
+            return ["the history has no seal"]
+        written: dict[str, Counter[str]] = {}
+        closed: dict[str, dict[str, int]] = {}
+        for record in self.records:
+            if record.kind == "closing":
+                closed[record.source] = record["records"]
+            elif record.kind != "seal":
+                written.setdefault(record.source, Counter())[record.kind] += 1
+        reasons = [f"{source} has no closing record" for source in sorted(written.keys() - closed.keys())]
+        for source in sorted(closed):
+            if closed[source] != dict(written.get(source, Counter())):
+                reasons.append(f"{source} closed with {closed[source]} records, {dict(written.get(source, {}))} are here")
+        return reasons
+
+    def clock_pairs(self, source: str) -> list[tuple[int, int]]:
+        """(monotonic ns, wall ns) pairs that a source recorded, in time order."""
+        return [(r.time_ns, r["wall_ns"]) for r in self.of("clock") if r.source == source]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWindow:
+    """All records of one injected fault."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def name(self) -> str:
+        """The fault's name, such as kill_pod."""
+        return str(self.records[0]["fault"])
+
+    @property
+    def target(self) -> dict[str, Json]:
+        """What it was injected into: kind, name and what else identifies it."""
+        return next((r["target"] for r in self.records if r.get("target")), {})
+
+    def at(self, edge: str) -> int | None:
+        """When the fault reached an edge, in monotonic ns; None where it did not."""
+        return next((r.time_ns for r in self.records if r["edge"] == edge), None)
+
+    def detail(self, edge: str) -> dict[str, Json]:
+        """What was recorded at an edge."""
+        return next((r.get("detail") or {} for r in self.records if r["edge"] == edge), {})
+
+    @property
+    def took_effect(self) -> bool:
+        """True when the effect was observed."""
+        return self.at("effect") is not None
