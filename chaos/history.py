@@ -204,9 +204,8 @@ class History:
         if marks[-1].get("schema") != SCHEMA:
             raise HistoryError(f"{path} has schema {marks[-1].get('schema')}, this kindstorm reads schema {SCHEMA}")
         if marks[-1]["records"] != len(history.records) - 1:
-            raise HistoryError(
-                f"{path} has {len(history.records) - 1} records, its seal says {marks[-1]['records']}: lines are missing"
-            )
+            found, sealed = len(history.records) - 1, marks[-1]["records"]
+            raise HistoryError(f"{path} has {found} records, its seal says {sealed}: lines are missing")
         return history
 
     def of(self, kind: str) -> list[Record]:
@@ -253,8 +252,9 @@ class History:
                 written.setdefault(record.source, Counter())[record.kind] += 1
         reasons = [f"{source} has no closing record" for source in sorted(written.keys() - closed.keys())]
         for source in sorted(closed):
-            if closed[source] != dict(written.get(source, Counter())):
-                reasons.append(f"{source} closed with {closed[source]} records, {dict(written.get(source, {}))} are here")
+            found = dict(written.get(source, {}))
+            if closed[source] != found:
+                reasons.append(f"{source} closed with {closed[source]} records, {found} are here")
         return reasons
 
     def clock_pairs(self, source: str) -> list[tuple[int, int]]:

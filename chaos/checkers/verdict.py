@@ -64,7 +64,7 @@ def judge(history: History, checkers: Iterable[Checker]) -> list[Verdict]:
     for checker in checkers:
         try:
             verdict = checker.check(history)
-        except Exception as error:  # a checker's defect must neither pass nor hide the other verdicts
+        except Exception as error:  # noqa: BLE001 - a checker's defect must neither pass nor hide the other verdicts
             trace = "".join(traceback.format_exception(error))
             verdict = Verdict(checker.name, Outcome.UNKNOWN, f"the checker crashed: {error!r}", {"traceback": trace})
         if cut_off and verdict.outcome is Outcome.VALID:

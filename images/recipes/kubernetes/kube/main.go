@@ -37,7 +37,7 @@ var components = map[string]func(){
 	"kubelet":                 func() { serve(kubelet.NewKubeletCommand(context.Background())) },
 	"kubeadm":                 func() { kubeadmutil.HandleError(kubeadm.Run()) },
 	"kubectl": func() {
-		_ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+		_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
 		}
