@@ -1,0 +1,117 @@
+"""What a workload is: who asks for what, how often, and when it ends. Every workload is bounded.
+
+This module is imported by pytest and by the Locust process alike, so it must not import Locust.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+from chaos.history import Json
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_MODULE = re.compile(r"[a-z][a-z0-9_]*")
+_PATH = re.compile(r"/[!-~]*")
+
+_CAPS: dict[str, float] = {
+    "users": 200,
+    "rate_per_s": 1000,
+    "timeout_s": 60,
+    "max_requests": 1_000_000,
+    "max_s": 7200,
+    "max_behind_s": 60,
+}
+_COUNTS = ("users", "max_requests")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One bounded workload; raises ValueError on creation where a field is out of its range.
+
+    ``user`` names the module under load/users that sends the requests. ``rate_per_s`` is the total of all users, who
+    share it evenly. ``timeout_s`` bounds one request as a whole. The run ends at ``max_requests`` or after ``max_s``,
+    whichever is first. ``port`` is the published port to ask, None for the stack's own. ``keep_alive`` False opens a
+    connection for each request: a kept one stays with one pod and hides what happens to the others.
+    A user that is more than ``max_behind_s`` late leaves its backlog out, and says so in a note: a longer one would say
+    more about itself than about the service.
+    """
+
+    name: str
+    user: str
+    users: int
+    rate_per_s: float
+    timeout_s: float
+    max_requests: int
+    max_s: float
+    path: str = "/"
+    port: int | None = None
+    expect_status: int = 200
+    keep_alive: bool = False
+    max_behind_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check(_matches(_NAME, self.name), "name is lower-case letters, digits and dashes", self.name)
+        _check(_matches(_MODULE, self.user), "user names a module under load/users, such as 'http'", self.user)
+        _check(_matches(_PATH, self.path), "path begins with / and holds no blanks", self.path)
+        _check(type(self.keep_alive) is bool, "keep_alive is True or False", self.keep_alive)
+        _check(self.port is None or _whole(self.port, 1, 65535), "port is None or from 1 to 65535", self.port)
+        _check(_whole(self.expect_status, 100, 599), "expect_status is from 100 to 599", self.expect_status)
+        for field, cap in _CAPS.items():
+            value = getattr(self, field)
+            if field in _COUNTS:
+                _check(_whole(value, 1, int(cap)), f"{field} is a whole number from 1 to {cap:g}", value)
+            else:
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                _check(number and 0 < value <= cap, f"{field} is above 0 and at most {cap:g}", value)
+
+    def with_(self, **changes: Any) -> Self:
+        """The same workload with some fields changed; raises ValueError as on creation."""
+        try:
+            return dataclasses.replace(self, **changes)
+        except TypeError as error:
+            raise ValueError(f"a workload has no such field: {', '.join(sorted(changes))}") from error
+
+    def as_fact(self) -> dict[str, Json]:
+        """All fields by name: the value of the history's ``workload`` fact."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """All fields as one line of JSON."""
+        return json.dumps(self.as_fact())
+
+    @classmethod
+    def from_json(cls, text: str) -> Workload:
+        """The workload of :meth:`to_json`; raises ValueError where it is not one."""
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"this is not a workload: {text[:200]}") from error
+
+
+def _check(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"a workload's {rule}, not {value!r}")
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _matches(pattern: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and pattern.fullmatch(text) is not None
+
+
+HTTP_READS = Workload(
+    name="http-reads",
+    user="http",
+    users=4,
+    rate_per_s=20.0,
+    timeout_s=1.0,
+    max_requests=36_000,
+    max_s=1800.0,
+)
+"""Twenty GET requests a second over four users, for at most half an hour."""

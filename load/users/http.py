@@ -1,0 +1,82 @@
+"""Reads over HTTP: one GET per slot, no retry, no redirect followed, no proxy.
+
+Only an application's answer with the expected status is ``ok``. A refused or reset connection, and any other answer,
+is a definite ``fail``; a request whose time ran out is ``info``.
+"""
+
+from __future__ import annotations
+
+import gevent
+import requests
+
+from chaos.history import Json
+from load.recorder import Outcome
+from load.users.paced import PacedUser
+
+_SERVED_BY_CHARS = 64
+
+
+class WorkloadUser(PacedUser):
+    """Asks the workload's path once per slot, by default over a new connection each time."""
+
+    abstract = True
+    _kept: requests.Session | None = None
+
+    def describe(self, slot: int) -> tuple[str, Json]:  # noqa: ARG002 - every slot asks the same
+        """``GET`` and the path; a read sends no value."""
+        return f"GET {self.workload.path}", None
+
+    def carry_out(self, slot: int, value: Json) -> Outcome:  # noqa: ARG002 - every slot asks the same
+        """One GET. The time limit is on the whole of it: requests' own is per read, and a trickle would outlast it."""
+        timeout_s = self.workload.timeout_s
+        session = self._session()
+        try:
+            with gevent.Timeout(timeout_s):
+                answer = session.get(f"{self.host}{self.workload.path}", allow_redirects=False, timeout=timeout_s + 1)
+            return self._judge(answer)
+        except (gevent.Timeout, requests.Timeout):
+            self._drop(session)
+            return Outcome("info", None, f"no answer within {timeout_s:g} s")
+        except requests.RequestException as error:
+            self._drop(session)
+            return Outcome("fail", None, _root(error))
+        finally:
+            if not self.workload.keep_alive:
+                session.close()
+
+    def _judge(self, answer: requests.Response) -> Outcome:
+        value = {"status": answer.status_code, "served_by": _served_by(answer), "bytes": len(answer.content)}
+        expected = self.workload.expect_status
+        if answer.status_code == expected:
+            return Outcome("ok", value)
+        return Outcome("fail", value, f"answered {answer.status_code}, expected {expected}")
+
+    def _session(self) -> requests.Session:
+        if self._kept is not None:
+            return self._kept
+        session = requests.Session()
+        session.trust_env = False
+        if self.workload.keep_alive:
+            self._kept = session
+        else:
+            session.headers["Connection"] = "close"
+        return session
+
+    def _drop(self, session: requests.Session) -> None:
+        self._kept = None
+        session.close()
+
+
+def _served_by(answer: requests.Response) -> str:
+    named = answer.headers.get("X-Served-By")
+    if named is None:
+        first = answer.content[: 4 * _SERVED_BY_CHARS].decode("utf-8", "replace").splitlines()
+        named = first[0] if first else ""
+    return named[:_SERVED_BY_CHARS]
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause: requests wraps what the socket said three layers deep."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,93 @@
+"""Workloads are always bounded, and mean the same in every process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from load.profiles import HTTP_READS, Workload
+
+workloads = st.builds(
+    Workload,
+    name=st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
+    user=st.just("http"),
+    users=st.integers(1, 200),
+    rate_per_s=st.floats(0.01, 1000),
+    timeout_s=st.floats(0.01, 60),
+    max_requests=st.integers(1, 1_000_000),
+    max_s=st.floats(0.01, 7200),
+    path=st.from_regex(r"/[!-~]{0,20}", fullmatch=True),
+    port=st.none() | st.integers(1, 65535),
+    expect_status=st.integers(100, 599),
+    keep_alive=st.booleans(),
+)
+
+
+@given(workloads)
+def test_json_keeps_every_field(workload: Workload) -> None:
+    """What crosses to the Locust process is what was asked for."""
+    assert Workload.from_json(workload.to_json()) == workload
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_requests", 0),
+        ("max_requests", -1),
+        ("max_requests", 1_000_001),
+        ("max_requests", 2.5),
+        ("max_requests", None),
+        ("max_requests", True),
+        ("max_s", 0),
+        ("max_s", float("inf")),
+        ("max_s", float("nan")),
+        ("max_s", 7201),
+        ("users", 0),
+        ("users", 201),
+        ("rate_per_s", 0.0),
+        ("rate_per_s", 1001.0),
+        ("timeout_s", 0),
+        ("timeout_s", 61),
+        ("timeout_s", "1"),
+        ("max_behind_s", 0),
+        ("name", ""),
+        ("name", "Two words"),
+        ("user", "../http"),
+        ("user", "http.client"),
+        ("path", "@example.org/"),
+        ("path", "/a b"),
+        ("port", 0),
+        ("port", 65536),
+        ("expect_status", 99),
+        ("expect_status", 600),
+        ("keep_alive", 1),
+    ],
+)
+def test_an_unbounded_or_senseless_workload_is_refused(field: str, value: Any) -> None:
+    """One sentence names the field that is wrong."""
+    with pytest.raises(ValueError, match=f"a workload's {field} "):
+        HTTP_READS.with_(**{field: value})
+
+
+def test_with_changes_only_what_it_names() -> None:
+    """A changed workload is a new one; the ready profile stays as it is."""
+    changed = HTTP_READS.with_(path="/healthz")
+    assert changed.path == "/healthz"
+    assert changed.with_(path=HTTP_READS.path) == HTTP_READS
+    assert HTTP_READS.path == "/"
+
+
+def test_an_unknown_field_is_refused() -> None:
+    """A misspelt field must not be silently without effect."""
+    with pytest.raises(ValueError, match="no such field: max_seconds"):
+        HTTP_READS.with_(max_seconds=3)
+    with pytest.raises(ValueError, match="not a workload"):
+        Workload.from_json('{"name": "x"}')
+
+
+def test_the_ready_profile_says_its_rate() -> None:
+    """HTTP_READS is documented as twenty requests a second for at most half an hour."""
+    assert (HTTP_READS.rate_per_s, HTTP_READS.max_requests, HTTP_READS.max_s) == (20.0, 36_000, 1800.0)
