@@ -1,0 +1,10 @@
+// Etcd is the etcd server as upstream's own command starts it.
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() { etcdmain.Main(os.Args) }

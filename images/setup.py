@@ -1,0 +1,178 @@
+"""Set-up: whatever is missing is pulled or built, in numbered steps; a second run finds nothing to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from chaos.errors import ImageError
+from images import build, cache, engine
+from images.catalogue import Catalogue, Image, Line, Program
+from images.progress import Steps
+
+LOCK_S = 3600
+INOTIFY = {"fs.inotify.max_user_watches": 524288, "fs.inotify.max_user_instances": 512}
+"""What several nodes' kubelets and systemds need: kind's documented values."""
+
+_UNREACHABLE = re.compile(
+    r"no such host|i/o timeout|connection refused|network is unreachable|TLS handshake|timed? ?out", re.I
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do, in the words of its progress line."""
+
+    what: str
+    run: Callable[[], object]
+
+
+def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
+    """Make this machine able to run clusters of these lines; raises ImageError or ClusterError otherwise."""
+    with cache.lock("setup", LOCK_S, "another set-up is still running after an hour; stop it or wait for it"):
+        cache.sweep()
+        log = cache.folder("logs") / f"setup-{time.strftime('%Y%m%dT%H%M%S')}.log"
+        steps = Steps(console, log)
+        try:
+            _ensure_engine(catalogue, steps)
+            raise_inotify(steps)
+            tasks = _plan(catalogue, lines, steps)
+            steps.total = steps.done + len(tasks)
+            for task in tasks:
+                with steps.step(task.what):
+                    task.run()
+        except ImageError:
+            console.print(f"the set-up stopped; what is done stays done. Full log: {log}", markup=False)
+            raise
+        finally:
+            steps.close()
+        console.print(
+            f"set up: Kubernetes {', '.join(line.version for line in lines)}, {steps.done} steps", markup=False
+        )
+
+
+def _ensure_engine(catalogue: Catalogue, steps: Steps) -> None:
+    if engine.answers():
+        return
+    if shutil.which("dockerd", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        with steps.step("install the container engine"):
+            engine.install(catalogue, steps)
+    with steps.step("start the container engine"):
+        engine.ensure()
+
+
+def inotify_below() -> dict[str, int]:
+    """The inotify limits of this machine that are too low, with their present values."""
+    below = {}
+    for name, wanted in INOTIFY.items():
+        present = int(Path("/proc/sys", *name.split(".")).read_text())
+        if present < wanted:
+            below[name] = present
+    return below
+
+
+def raise_inotify(steps: Steps) -> None:
+    """Raise inotify limits that are too low, where we may."""
+    for name in inotify_below():
+        if os.geteuid() == 0:
+            steps.run(["sysctl", "-w", f"{name}={INOTIFY[name]}"])
+        else:
+            steps.console.print(f"{name} is low; ask root for: sysctl -w {name}={INOTIFY[name]}", markup=False)
+
+
+def _plan(catalogue: Catalogue, lines: list[Line], steps: Steps) -> list[Task]:
+    """What is left to do, each after what it needs; asks the registries for what the engine does not have."""
+    needed = [image for line in lines for image in catalogue.needed(line)]
+    dark: set[str] = set()
+    order = [image for image in catalogue.build_order(needed) if build.image_state(catalogue, image) is None]
+    # What is wanted itself is pulled first: a pulled node image makes all that a built one contains needless.
+    to_build = [image for image in needed if image in order and not _pulled(image, dark, steps)]
+    missing = [image for image in catalogue.build_order(to_build) if image in order]
+    builds = [image for image in missing if image in to_build or not _pulled(image, dark, steps)]
+    names = dict.fromkeys(name for image in builds for name in image.programs)
+    programs = [catalogue.programs[name] for name in ("kind", *names)]
+    programs = [program for program in programs if not build.program_folder(program).exists()]
+    tasks = _toolchain(catalogue, builds, programs, steps)
+    tasks += [_program_task(catalogue, program, steps) for program in programs]
+    return tasks + [_image_task(catalogue, image, steps) for image in builds]
+
+
+def _program_task(catalogue: Catalogue, program: Program, steps: Steps) -> Task:
+    what = f"compile {program.name} {program.version}"
+    return Task(what, lambda: build.build_program(catalogue, program, steps))
+
+
+def _image_task(catalogue: Catalogue, image: Image, steps: Steps) -> Task:
+    return Task(f"build {image.name}", lambda: build.build_image(catalogue, image, steps))
+
+
+def _pulled(image: Image, dark: set[str], steps: Steps) -> bool:
+    """Try to pull an image; a registry that cannot be reached is not asked again."""
+    registry = image.name.partition("/")[0]
+    if registry in dark or any("/kindstorm/" in reference for reference in image.references):
+        return False
+    begin = time.monotonic()
+    reason = build.pull(image)
+    if reason is None:
+        steps.say(f"pulled {image.name}: {time.monotonic() - begin:.1f} s")
+    elif _UNREACHABLE.search(reason):
+        dark.add(registry)
+        steps.say(f"{registry} does not answer; its images are built here")
+    else:
+        steps.say(f"{image.name} cannot be pulled ({reason}); it is built here")
+    return reason is None
+
+
+def _toolchain(catalogue: Catalogue, builds: list[Image], programs: list[Program], steps: Steps) -> list[Task]:
+    tasks = []
+    c_needed = any(program.cgo or program.source for program in programs)
+    root_needed = any(image.recipe == "debian" for image in builds)
+    if (c_needed or root_needed) and _packages_missing(catalogue):
+        tasks.append(Task("install what builds (Debian packages)", lambda: _install_packages(catalogue, steps)))
+    if programs and build.go_command(catalogue) is None:
+        tasks.append(Task(f"fetch Go {catalogue.toolchain['go']}", lambda: build.install_go(catalogue, steps)))
+    return tasks
+
+
+def _packages_missing(catalogue: Catalogue) -> list[str]:
+    wanted = list(catalogue.toolchain["packages"])
+    if shutil.which("dpkg-query") is None:
+        return wanted
+    command = ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\n", *wanted]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [name for name in wanted if not re.search(rf"^ii +{re.escape(name)}$", text, re.MULTILINE)]
+
+
+def _install_packages(catalogue: Catalogue, steps: Steps) -> None:
+    missing = _packages_missing(catalogue)
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise ImageError(f"no registry answers, and building needs root and the Debian packages {', '.join(missing)}")
+    steps.run(["apt-get", "update"])
+    steps.run(["apt-get", "install", "-y", "--no-install-recommends", *missing], env=engine.QUIET)
+
+
+def kind_command(catalogue: Catalogue) -> Path:
+    """The kind that set-up built; raises ImageError where it is missing."""
+    path = build.executable(catalogue.programs["kind"], "kind")
+    if path is None:
+        raise ImageError("kind is not set up; run `kindstorm setup`")
+    return path
+
+
+def require(catalogue: Catalogue, line: Line) -> dict[str, str]:
+    """The origin of every image the line needs; raises ImageError naming what `kindstorm setup` has yet to provide."""
+    kind_command(catalogue)
+    states = {image.name: build.image_state(catalogue, image) for image in catalogue.needed(line)}
+    missing = [name for name, state in states.items() if state is None]
+    if missing:
+        flag = "" if line.name == catalogue.default_line else f" --kubernetes {line.name}"
+        raise ImageError(f"not set up yet: {', '.join(missing)}; run `kindstorm setup{flag}`")
+    return {name: state for name, state in states.items() if state is not None}
