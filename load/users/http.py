@@ -58,8 +58,6 @@ class WorkloadUser(PacedUser):
         session.trust_env = False
         if self.workload.keep_alive:
             self._kept = session
-        else:
-            session.headers["Connection"] = "close"
         return session
 
     def _drop(self, session: requests.Session) -> None:

@@ -71,8 +71,7 @@ class Service:
                 service.requests[self.path] += 1
                 if service.hanging:
                     service.release.wait(WAIT_S)
-                    return
-                if service.mute:
+                if service.hanging or service.mute:
                     self.close_connection = True
                     return
                 service.release.wait(service.delay_s)

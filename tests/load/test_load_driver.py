@@ -125,15 +125,24 @@ def test_the_load_dies_with_its_harness(service: Service, tmp_path: Path) -> Non
 def test_settings_around_the_harness_do_not_reach_locust(
     service: Service, load: LocustLoad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither Locust's own variables nor a proxy change what a run does."""
-    monkeypatch.setenv("LOCUST_USERS", "7")
-    monkeypatch.setenv("LOCUST_LOCUSTFILE", "/nowhere.py")
+    """Neither Locust's own variables and settings file nor a proxy change what a run does."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".locust.conf").write_text("tags = another\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LOCUST_TAGS", "another")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     history = run(load, WORKLOAD.with_(max_requests=10), service.target, tmp_path)
     assert len(ops(history, "ok")) == 10
+
+
+def test_the_terminal_cannot_interrupt_the_load(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """Ctrl-C goes to the terminal's process group; the load is in a session of its own, to be stopped in order."""
+    load.start(WORKLOAD, service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    assert os.getsid(load.pid) == os.getpgid(load.pid) == load.pid
+    load.stop()
 
 
 def raise_under_load(load: LocustLoad, target: str, directory: Path) -> None:
@@ -150,6 +159,28 @@ def test_leaving_the_context_stops_the_load(service: Service, load: LocustLoad, 
         raise_under_load(load, service.target, tmp_path)
     assert not load.running()
     assert sealed(tmp_path).cut_off() == []
+
+
+def kill_inside(load: LocustLoad, target: str, directory: Path, error: Exception | None) -> None:
+    """A scenario whose load is killed while it runs, and which may fail itself."""
+    with load:
+        load.start(WORKLOAD, target, directory / "load.jsonl", directory / "load.log")
+        os.kill(load.pid, signal.SIGKILL)
+        if error is not None:
+            raise error
+
+
+def test_leaving_the_context_hides_no_error(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """The scenario's own error comes first, with the load's beside it."""
+    with pytest.raises(RuntimeError, match="the scenario's own") as caught:
+        kill_inside(load, service.target, tmp_path, RuntimeError("the scenario's own"))
+    assert "status -9" in caught.value.__notes__[0]
+
+
+def test_leaving_the_context_tells_of_a_crash(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """A load that died while the scenario was content is an error by itself."""
+    with pytest.raises(LoadError, match="status -9"):
+        kill_inside(load, service.target, tmp_path, None)
 
 
 def test_the_harness_never_imports_locust() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from local_service import WAIT_S, WORKLOAD, Service, await_op, ops, run, sealed
 
 from chaos.errors import WaitTimeout
 from load.driver import LocustLoad
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_request_is_recorded_up_to_the_cap(service: Service, load: LocustLoad, tmp_path: Path) -> None:
@@ -76,6 +80,40 @@ def test_no_answer_is_unknown(service: Service, load: LocustLoad, tmp_path: Path
     assert {r["type"] for r in history.of("op")} == {"invoke", "info"}
     assert len(ops(history, "info")) == len(ops(history, "invoke"))
     assert {r["error"] for r in ops(history, "info")} == {"no answer within 0.3 s"}
+
+
+def test_an_invocation_is_recorded_before_its_answer(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """While the server still holds the answer back, the segment already says what was sent."""
+    service.hanging = True
+    load.start(WORKLOAD.with_(timeout_s=60.0), service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    sent_ns = load.first_invocation(WAIT_S)
+    assert sum(service.requests.values()) <= 2
+    service.release.set()
+    assert await_op(load, "fail", 0).time_ns > sent_ns
+
+
+RECORDER_SCRIPT = """
+import sys
+from pathlib import Path
+from load.recorder import LoadRecorder
+recorder = LoadRecorder(Path(sys.argv[1]))
+recorder.invoke(7, "user-0", "PUT /x", "v7", intended_ns=1)
+recorder._close()
+recorder._close()
+recorder.note("too late")
+"""
+
+
+def test_what_is_open_at_the_end_is_unknown(tmp_path: Path) -> None:
+    """An operation without an outcome closes as info; a record after the end ends the process."""
+    command = [sys.executable, "-c", RECORDER_SCRIPT, str(tmp_path / "load.jsonl")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+    assert "the history of load is closed" in done.stderr
+    history = sealed(tmp_path)
+    assert history.cut_off() == []
+    assert [(r["type"], r["op"], r["value"]) for r in history.of("op")] == [("invoke", 7, "v7"), ("info", 7, "v7")]
+    assert ops(history, "info")[0]["error"] == "still open when the load ended"
 
 
 def test_a_trickle_does_not_outlast_the_timeout(service: Service, load: LocustLoad, tmp_path: Path) -> None:
