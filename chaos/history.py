@@ -160,10 +160,7 @@ def seal(segments: Iterable[Path], destination: Path) -> History:
     """
     records: list[Record] = []
     for segment in segments:
-        try:
-            records.extend(read_records(segment))
-        except HistoryError:
-            records.extend(_readable_prefix(segment))
+        records.extend(_readable_prefix(segment))
     records.sort(key=lambda record: record.time_ns)
     end = records[-1].time_ns if records else 0
     sources = sorted({record.source for record in records})

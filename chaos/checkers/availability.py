@@ -1,0 +1,284 @@
+"""Clients are answered: few errors, and no long stretch without an answer."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from chaos.checkers.evidence import (
+    LOAD_PHASES,
+    NS_PER_MS,
+    NS_PER_S,
+    blind_spots,
+    fault_doubts,
+    load_window,
+    lost_records,
+    moment,
+)
+from chaos.checkers.verdict import Outcome, Verdict
+from chaos.history import History, Json, Record
+
+EXAMPLES_MAX = 5
+"""How many unanswered operations and dark slots a verdict spells out."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """At most ``error_ratio_max`` of the operations unanswered and never ``gap_s_max`` seconds without an answer."""
+
+    error_ratio_max: float
+    gap_s_max: float
+    slot_s: float
+    min_ok: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error_ratio_max <= 1:
+            raise ValueError(f"error_ratio_max is a ratio from 0 to 1, not {self.error_ratio_max}")
+        if self.gap_s_max < 0 or self.slot_s <= 0:
+            raise ValueError(f"gap_s_max must not be negative and slot_s be positive: {self.gap_s_max}, {self.slot_s}")
+        if self.min_ok < 1:
+            raise ValueError(f"min_ok must be at least 1, or nothing at all would pass: {self.min_ok}")
+
+    @property
+    def name(self) -> str:
+        """The guarantee's name."""
+        return "availability"
+
+    def check(self, history: History) -> Verdict:
+        """INVALID beyond a budget, UNKNOWN without enough answers or without a fault that took effect."""
+        window = load_window(history)
+        if window is None:
+            return Verdict(self.name, Outcome.UNKNOWN, "the history has none of the load's phases")
+        measured = _measure(history, window, round(self.slot_s * NS_PER_S))
+        evidence = self._evidence(history, measured)
+        untold = self._untold(history, measured, window)
+        broken = self._broken(history, measured)
+        total = measured.tallies["total"]
+        if broken and not untold and total.invoked >= self.min_ok:
+            return Verdict(self.name, Outcome.INVALID, "; ".join(broken), evidence, _examples(history, measured))
+        doubts = untold + self._too_little(measured) + fault_doubts(history)
+        if doubts:
+            findings = (*broken, *_examples(history, measured))
+            return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence, findings)
+        longest_s = measured.gap_ns / NS_PER_S
+        summary = (
+            f"{total.ok} of {total.invoked} operations were answered (error ratio {total.error_ratio:.4f}, budget "
+            f"{self.error_ratio_max:g}), the longest gap was {longest_s:.2f} s (budget {self.gap_s_max:g} s), "
+            f"{moment(history, measured.gap_from_ns)}"
+        )
+        return Verdict(self.name, Outcome.VALID, summary, evidence)
+
+    def _broken(self, history: History, measured: _Measured) -> list[str]:
+        """The budgets that do not hold, a sentence each."""
+        total = measured.tallies["total"]
+        broken = []
+        if total.error_ratio > self.error_ratio_max:
+            phase = max(LOAD_PHASES, key=lambda name: measured.tallies[name].unanswered)
+            worst = measured.tallies[phase]
+            errors = ", ".join(f"{count} x {error}" for error, count in measured.errors.most_common(3))
+            broken.append(
+                f"{total.unanswered} of {total.invoked} operations were not answered (error ratio "
+                f"{total.error_ratio:.4f}, budget {self.error_ratio_max:g}), {worst.unanswered} of them in phase "
+                f"{phase}: {errors}"
+            )
+        if measured.gap_ns > self.gap_s_max * NS_PER_S:
+            broken.append(
+                f"nothing was answered for {measured.gap_ns / NS_PER_S:.2f} s (budget {self.gap_s_max:g} s), from "
+                f"{moment(history, measured.gap_from_ns)}, in phase {measured.phase_of(measured.gap_from_ns)}"
+            )
+        if measured.dark_ns > self.gap_s_max * NS_PER_S:
+            broken.append(
+                f"of what was to be asked during {measured.dark_ns / NS_PER_S:.2f} s nothing was answered (budget "
+                f"{self.gap_s_max:g} s), from {moment(history, measured.dark_from_ns)}, in phase "
+                f"{measured.phase_of(measured.dark_from_ns)}"
+            )
+        return broken
+
+    def _untold(self, history: History, measured: _Measured, window: tuple[int, int]) -> list[str]:
+        """Why the operations' records are not all there: then neither a success nor a gap can be concluded."""
+        untold = lost_records(history, "op")
+        untold += blind_spots(history, {record.source for record in history.of("op")}, *window)
+        if measured.orphans:
+            untold.append(f"{measured.orphans} operations ended without an invocation that was open")
+        return untold
+
+    def _too_little(self, measured: _Measured) -> list[str]:
+        """Which least evidence is missing."""
+        tallies = measured.tallies
+        missing = [
+            f"only {tallies[part].ok} operations were answered in {where}, at least {self.min_ok} are needed"
+            for part, where in (("total", "the whole load"), ("before", "the phase before the fault"))
+            if tallies[part].ok < self.min_ok
+        ]
+        if not tallies["fault"].invoked + tallies["recover"].invoked:
+            missing.append("nothing was asked between the injection and the recovery")
+        return missing
+
+    def _evidence(self, history: History, measured: _Measured) -> dict[str, Json]:
+        late = sorted(measured.latencies_ns)
+        return {
+            "error_ratio_max": self.error_ratio_max,
+            "gap_s_max": self.gap_s_max,
+            "slot_s": self.slot_s,
+            "min_ok": self.min_ok,
+            "tallies": {part: tally.to_json() for part, tally in measured.tallies.items()},
+            "errors": dict(measured.errors.most_common(10)),
+            "unanswered_first": list(_examples(history, measured)),
+            "longest_gap_s": measured.gap_ns / NS_PER_S,
+            "longest_gap_from": moment(history, measured.gap_from_ns),
+            "longest_dark_s": measured.dark_ns / NS_PER_S,
+            "dark_slots": len(measured.dark_slots),
+            "dark_slots_first": [moment(history, slot_ns) for slot_ns in measured.dark_slots[: 4 * EXAMPLES_MAX]],
+            "latency_p50_ms": _nearest_rank_ms(late, 0.50),
+            "latency_p99_ms": _nearest_rank_ms(late, 0.99),
+        }
+
+
+def availability(error_ratio_max: float, gap_s_max: float, slot_s: float = 1.0, min_ok: int = 20) -> Availability:
+    """Clients are answered within these budgets; ValueError where a budget makes no sense.
+
+    Args:
+        error_ratio_max: share of the load's operations that may fail or stay unanswered, 0 to 1.
+        gap_s_max: longest stretch without a success that is allowed, in seconds; also for what was to be asked in it.
+        slot_s: width of the time slots in which the schedule's wishes are compared with the answers, in seconds.
+        min_ok: answers needed in the whole load and before the fault, so that the figures mean something.
+    """
+    return Availability(error_ratio_max, gap_s_max, slot_s, min_ok)
+
+
+@dataclass
+class _Tally:
+    """How the operations of one part of the load ended."""
+
+    invoked: int = 0
+    ok: int = 0
+    fail: int = 0
+    info: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        return self.fail + self.info
+
+    @property
+    def error_ratio(self) -> float:
+        return self.unanswered / self.invoked if self.invoked else 0.0
+
+    def to_json(self) -> dict[str, Json]:
+        return {**vars(self), "error_ratio": round(self.error_ratio, 6)}
+
+
+@dataclass
+class _Measured:
+    """What one pass over the operations gives."""
+
+    spans: list[tuple[str, int, int]]
+    tallies: dict[str, _Tally]
+    orphans: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    examples: list[tuple[Record, Record | None]] = field(default_factory=list)
+    latencies_ns: list[int] = field(default_factory=list)
+    gap_ns: int = 0
+    gap_from_ns: int = 0
+    dark_ns: int = 0
+    dark_from_ns: int = 0
+    dark_slots: list[int] = field(default_factory=list)
+
+    def phase_of(self, time_ns: int) -> str:
+        """The load's phase at a time; a time in no phase belongs to the one before it."""
+        return self.spans[max(0, bisect_right(self.spans, time_ns, key=lambda span: span[1]) - 1)][0]
+
+
+def _measure(history: History, window: tuple[int, int], slot_ns: int) -> _Measured:
+    """Count, and find the longest gap, the dark slots and the latencies of what was invoked in the window."""
+    begin, end = window
+    spans = [(name, *span) for name in LOAD_PHASES if (span := history.phase(name)) is not None]
+    measured = _Measured(spans, {part: _Tally() for part in ("total", *LOAD_PHASES)})
+    operations, measured.orphans = _operations(history)
+    answers_ns: list[int] = []
+    lit: dict[int, bool] = {}
+    for invoked, ended in operations:
+        if not begin <= invoked.time_ns < end:
+            continue
+        kind = "info" if ended is None else str(ended["type"])
+        for tally in (measured.tallies["total"], measured.tallies[measured.phase_of(invoked.time_ns)]):
+            tally.invoked += 1
+            setattr(tally, kind, getattr(tally, kind) + 1)
+        intended = invoked.get("intended_ns") or invoked.time_ns
+        if begin <= intended < end:
+            slot = (intended - begin) // slot_ns
+            lit[slot] = lit.get(slot, False) or kind == "ok"
+        if ended is not None and kind == "ok":
+            answers_ns.append(ended.time_ns)
+            measured.latencies_ns.append(ended.time_ns - intended)
+        else:
+            measured.errors[_error(ended)] += 1
+            if len(measured.examples) < EXAMPLES_MAX:
+                measured.examples.append((invoked, ended))
+    measured.gap_ns, measured.gap_from_ns = _longest_gap(answers_ns, begin, end)
+    measured.dark_slots = [begin + slot * slot_ns for slot in sorted(lit) if not lit[slot]]
+    measured.dark_ns, measured.dark_from_ns = _longest_dark(lit, begin, end, slot_ns)
+    return measured
+
+
+def _operations(history: History) -> tuple[list[tuple[Record, Record | None]], int]:
+    """Each invocation with its end (None where it stayed open), and how many ends belong to no open invocation."""
+    ends: dict[tuple[str, Json], Record | None] = {}
+    invocations: list[Record] = []
+    orphans = 0
+    for record in history.of("op"):
+        key = (record.source, record["op"])
+        if record["type"] == "invoke":
+            orphans += key in ends
+            ends[key] = None
+            invocations.append(record)
+        elif ends.get(key, record) is None:
+            ends[key] = record
+        else:
+            orphans += 1
+    return [(record, ends[record.source, record["op"]]) for record in invocations], orphans
+
+
+def _longest_gap(answers_ns: list[int], begin: int, end: int) -> tuple[int, int]:
+    """(length, start) of the longest stretch of [begin, end] without an answer, in ns."""
+    marks = [begin, *sorted(at for at in answers_ns if at <= end), end]
+    return max(((later - earlier, earlier) for earlier, later in pairwise(marks)), key=_first)
+
+
+def _longest_dark(lit: dict[int, bool], begin: int, end: int, slot_ns: int) -> tuple[int, int]:
+    """(length, start) in ns of the longest run from one dark slot to another with no lit slot in between."""
+    longest, start_of_longest = 0, begin
+    start: int | None = None
+    for slot in sorted(lit):
+        if lit[slot]:
+            start = None
+            continue
+        start = slot if start is None else start
+        length = min(end, begin + (slot + 1) * slot_ns) - (begin + start * slot_ns)
+        if length > longest:
+            longest, start_of_longest = length, begin + start * slot_ns
+    return longest, start_of_longest
+
+
+def _first(pair: tuple[int, int]) -> int:
+    return pair[0]
+
+
+def _nearest_rank_ms(ordered_ns: Sequence[int], quantile: float) -> float | None:
+    """The quantile by nearest rank, in ms: the smallest value that at least this share does not exceed."""
+    return ordered_ns[math.ceil(quantile * len(ordered_ns)) - 1] / NS_PER_MS if ordered_ns else None
+
+
+def _error(ended: Record | None) -> str:
+    return "still open at the end" if ended is None else f"{ended['type']}: {ended.get('error')}"
+
+
+def _examples(history: History, measured: _Measured) -> tuple[str, ...]:
+    return tuple(
+        f"{invoked.get('f')} (operation {invoked['op']} of {invoked.source}, process {invoked.get('process')}) "
+        f"{moment(history, invoked.time_ns)}, in phase {measured.phase_of(invoked.time_ns)}: {_error(ended)}"
+        for invoked, ended in measured.examples
+    )

@@ -1,0 +1,196 @@
+"""Identity: names that keep what is theirs, names that do not, and names of which too little was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from histories import Story, killed_pod
+
+from chaos.checkers import Outcome, Verdict, identity
+from chaos.history import Record
+
+
+def judged(story: Story, pattern: str = "web-*", dns_s_max: float = 30, volumes: bool = True) -> Verdict:
+    """The verdict on a story."""
+    return identity(pattern, dns_s_max, volumes).check(story.history())
+
+
+def named(kind: str, name: str, **fields: object) -> Callable[[Record], bool]:
+    """Picks the object records of one kind and name with these fields."""
+    return lambda r: (
+        r.kind == "object" and (r["object"], r["name"]) == (kind, name) and fields.items() <= r.data.items()
+    )
+
+
+def readings(probe: str, pod: str, begin_s: float = 0, end_s: float = 99) -> Callable[[Record], bool]:
+    """Picks one pod's readings of a probe in a span of time."""
+    return lambda r: (
+        r.kind == "probe" and r["probe"] == probe and pod in r["target"] and begin_s <= r.time_ns / 1e9 < end_s
+    )
+
+
+def test_a_replaced_pod_that_kept_everything_is_valid() -> None:
+    """New UID and IP, same claim, same marker, its DNS name followed: VALID, with the table beside it."""
+    verdict = judged(killed_pod())
+    assert verdict.outcome is Outcome.VALID
+    row = verdict.evidence["pods"]["web-1"]
+    assert row["uids"] == ["web-1-a", "web-1-b"]
+    assert row["ips"] == [["ip-web-1-a"], ["ip-web-1-b"]]
+    assert row["claim_uids"] == {"data-web-1": ["claim-1"]}
+    assert row["markers"] == {"web:80/marker": ["born as web-1"]}
+    assert row["dns_delay_ms"] == [[pytest.approx(9), pytest.approx(510)]]
+    assert verdict.evidence["pods"]["web-0"]["uids"] == ["web-0-a"]
+
+
+def test_the_removal_of_the_stack_is_no_finding() -> None:
+    """What happens to pods and readings once the stack is taken down is left out."""
+    story = killed_pod().pod(43.5, "web-0", "web-0-z").dns(43.5, "web-0", rcode="NXDOMAIN")
+    assert judged(story.marker(43.5, "web-0", "other")).outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize(
+    ("mutate", "finding"),
+    [
+        (lambda s: s.pod(23, "web-1", "web-1-a"), "web-1 had two UIDs at once, web-1-a and web-1-b, 3.00 s after"),
+        (lambda s: s.pod(19, "web-0", "web-0-z", "added"), "web-0 had two UIDs at once"),
+        (
+            lambda s: s.pod(22, "web-0", "web-0-a", "deleted").pod(22.5, "web-0", "web-0-z", "added"),
+            "web-0 was no target of a fault, yet it was replaced 2.50 s after",
+        ),
+        (
+            lambda s: s.pod(15, "web-1", "web-1-a", "deleted").pod(15.5, "web-1", "web-1-z", "added"),
+            "web-1 was no target of a fault, yet it was replaced 4.50 s before",
+        ),
+        (lambda s: s.without(lambda r: r.get("uid") == "web-1-b"), "web-1 was not replaced after kill_pod on Pod"),
+        (
+            lambda s: s.seen(21, "PersistentVolumeClaim", "data-web-1", "claim-new", {}),
+            "the claim data-web-1 of web-1 was replaced: its UIDs were claim-1, claim-new",
+        ),
+        (
+            lambda s: (
+                s.without(named("Pod", "web-1", uid="web-1-b"))
+                .pod(22, "web-1", "web-1-b", claims=["data-web-0"])
+                .pod(44, "web-1", "web-1-b", "deleted")
+            ),
+            "web-1 claimed ['data-web-1'] as web-1-a, but ['data-web-0'] as web-1-b",
+        ),
+        (
+            lambda s: s.without(named("Pod", "web-0")).pod(1, "web-0", "web-0-a", "added", claims=[]),
+            "web-0 has no claim",
+        ),
+        (lambda s: s.marker(35, "web-1", "born again"), "held 'born as web-1' at first and 'born again' 15.00 s after"),
+        (lambda s: s.marker(35, "web-1", "", status=404), "held 'born as web-1' at first and 'None'"),
+        (lambda s: s.marker(35, "web-1", "  "), "held 'born as web-1' at first and 'None'"),
+        (lambda s: s.marker(9, "web-7", "x").without(readings("http", "web-2")).marker(9, "web-2", "born as web-0"),
+         "web-0 and web-2 hold the same marker 'born as web-0'"),
+        (lambda s: s.dns(39, "web-0", "ip-web-2-a"), "the DNS name of web-0 still gave ip-web-2-a instead of"),
+        (lambda s: s.dns(39, "web-0", rcode="NXDOMAIN"), "still gave NXDOMAIN instead of ip-web-0-a"),
+        (lambda s: s.dns(39, "web-0", "ip-web-0-a", "ip-web-2-a"), "still gave ip-web-0-a, ip-web-2-a instead of"),
+    ],
+)  # fmt: skip
+def test_a_broken_identity_is_invalid_and_named(mutate: Callable[[Story], Story], finding: str) -> None:
+    """Each way to lose one's identity is found on its own and says whose, what and when."""
+    verdict = judged(mutate(killed_pod()))
+    assert verdict.outcome is Outcome.INVALID
+    assert any(finding in text for text in verdict.findings), verdict.findings
+
+
+def test_a_volume_that_was_lost_is_invalid() -> None:
+    """A pod that comes back with an empty volume wrote a new marker: its data is gone."""
+    verdict = judged(killed_pod(new_marker="born as web-1, again"))
+    assert verdict.outcome is Outcome.INVALID
+    assert "the volume of web-1 held" in verdict.summary
+
+
+def test_a_dns_name_that_follows_too_late_is_invalid() -> None:
+    """The bound counts from the pod's readiness; the last wrong answer was certainly beyond it."""
+    late = killed_pod(dns_s=32)
+    assert judged(late, dns_s_max=15).outcome is Outcome.VALID
+    verdict = judged(late, dns_s_max=5)
+    assert verdict.outcome is Outcome.INVALID
+    assert "the DNS name of web-1 still gave ip-web-1-a instead of ip-web-1-b 9.5 s after web-1-b became ready" in (
+        verdict.summary
+    )
+
+
+def test_a_bound_between_two_readings_is_unknown() -> None:
+    """The last wrong answer came before the bound, the first right one after it: nobody knows."""
+    story = killed_pod().without(readings("dns", "web-1", 22, 30))
+    assert judged(story.dns(23, "web-1", "ip-web-1-a"), dns_s_max=3).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("mutate", "reason"),
+    [
+        (lambda s: s.without(lambda r: r.get("object") == "Pod"), "web-0 was never seen"),
+        (lambda s: s.without(named("Pod", "web-2")), "web-2 was never seen"),
+        (lambda s: s.without(readings("dns", "web-1")), "no time before the fault is known at which the DNS name"),
+        (lambda s: s.without(readings("dns", "web-1", 20)), "no time after the fault is known at which the DNS name"),
+        (
+            lambda s: s.without(readings("http", "web-1", 0, 20)),
+            "no time before the fault is known at which the marker",
+        ),
+        (lambda s: s.without(readings("http", "web-1", 20)), "no time after the fault is known at which the marker"),
+        (lambda s: s.without(named("PersistentVolumeClaim", "data-web-1")), "the claim data-web-1 of web-1 was never"),
+        (lambda s: s.gap("api:Pod", 12, 13), "api:Pod may have missed something"),
+        (lambda s: s.gap("api:PersistentVolumeClaim", 12, None), "for the rest of the run"),
+        (
+            lambda s: s.without(named("Pod", "web-1", uid="web-1-b")).gap("api:Pod", 21, 23),
+            "neither the end of web-1-a",
+        ),
+        (
+            lambda s: s.without(lambda r: r.get("uid") == "web-1-b" or named("Pod", "web-1", verb="deleted")(r)),
+            "neither the end of web-1-a nor a new UID was seen",
+        ),
+        (
+            lambda s: s.without(named("Pod", "web-1", uid="web-1-a")).without(readings("dns", "web-1", 0, 22)),
+            "web-1 was not seen before the fault",
+        ),
+    ],
+)
+def test_too_little_seen_is_unknown(mutate: Callable[[Story], Story], reason: str) -> None:
+    """Each piece of least evidence, taken away on its own, makes the verdict UNKNOWN and is named in it."""
+    verdict = judged(mutate(killed_pod()))
+    assert verdict.outcome is Outcome.UNKNOWN, verdict.summary
+    assert reason in verdict.summary
+
+
+def test_a_pattern_that_matches_nothing_is_unknown() -> None:
+    """A misspelt name passes nothing."""
+    verdict = judged(killed_pod(), "wbe-*")
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "no pod of a StatefulSet matches wbe-*" in verdict.summary
+
+
+def test_pods_of_others_are_left_out() -> None:
+    """A Deployment's pods and another namespace's have no identity to keep here."""
+    story = killed_pod().pod(23, "web-x", "x-a", owner="ReplicaSet/web")
+    assert "web-x" not in judged(story).evidence["pods"]
+
+
+def test_an_answer_that_says_nothing_is_not_held_against_the_name() -> None:
+    """A DNS server that cannot tell, and a server that fails, are outages and not wrong answers."""
+    story = killed_pod().dns(39, "web-0", rcode="SERVFAIL").marker(39, "web-0", "oops", status=503)
+    assert judged(story).outcome is Outcome.VALID
+
+
+def test_without_volumes_neither_claims_nor_markers_are_asked_for() -> None:
+    """A StatefulSet that keeps no data still has its names."""
+    story = killed_pod(new_marker="new").without(lambda r: r.get("object") == "PersistentVolumeClaim")
+    assert judged(story, volumes=False).outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize("target", [{"kind": "StatefulSet", "name": "web"}, {"kind": "Node", "name": "worker"}])
+def test_pods_of_a_hit_workload_or_node_may_be_replaced(target: dict[str, str]) -> None:
+    """A fault on the StatefulSet or on a pod's node explains the replacement, one on another node does not."""
+    for name, expected in ((target["name"], Outcome.VALID), ("elsewhere", Outcome.INVALID)):
+        story = killed_pod().without(lambda r: r.kind == "fault").fault("drain", target | {"name": name})
+        assert judged(story).outcome is expected
+
+
+@pytest.mark.parametrize(("pattern", "dns_s_max"), [("", 30), ("web-*", 0)])
+def test_senseless_parameters_are_refused(pattern: str, dns_s_max: float) -> None:
+    """No pattern, or no time to follow, is the author's mistake."""
+    with pytest.raises(ValueError, match="pattern"):
+        identity(pattern, dns_s_max)

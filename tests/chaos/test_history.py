@@ -1,0 +1,160 @@
+"""The history: what is written is what is read, and what is missing shows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from histories import Story, killed_pod, ns
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.errors import HistoryError
+from chaos.history import History, HistoryWriter, Record, read_records, seal
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+WRITES = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["op", "note"]), st.integers(0, 2**62), VALUES))
+
+
+def written(directory: Path, writes: list[tuple[str, str, int, object]]) -> list[Path]:
+    """Write each source's records into a segment of its own and close it."""
+    segments = [directory / f"{source}.jsonl" for source in "ab"]
+    with HistoryWriter(segments[0], "a") as a, HistoryWriter(segments[1], "b") as b:
+        for source, kind, at, value in writes:
+            (a if source == "a" else b).write(kind, time_ns=at, value=value)
+    return segments
+
+
+@given(WRITES)
+def test_what_is_written_is_what_is_loaded(writes: list[tuple[str, str, int, object]]) -> None:
+    """Write, seal, load: the same records in time order, and the history counts as whole."""
+    with tempfile.TemporaryDirectory() as name:
+        sealed = seal(written(Path(name), writes), Path(name) / "history.jsonl")
+        loaded = History.load(Path(name) / "history.jsonl")
+    told = [(r.source, r.kind, r.time_ns, r["value"]) for r in loaded.records if "value" in r.data]
+    assert sorted(told, key=repr) == sorted(writes, key=repr)
+    times = [record.time_ns for record in loaded.records]
+    assert times == sorted(times)
+    assert loaded.records == sealed.records
+    assert loaded.cut_off() == []
+
+
+@given(st.integers(1, 10_000))
+def test_a_torn_last_line_is_left_out_and_shows(torn: int) -> None:
+    """A writer killed in the middle of its last line: what stood before is kept, the source counts as cut off."""
+    with tempfile.TemporaryDirectory() as name:
+        segment = Path(name) / "load.jsonl"
+        whole = [Record(at, "load", "note", {"text": f"line {at}"}).to_json() for at in range(3)]
+        segment.write_bytes(b"".join(whole) + whole[0][: 1 + torn % (len(whole[0]) - 2)])
+        history = seal([segment], Path(name) / "history.jsonl")
+    assert [record.time_ns for record in history.of("note")] == [0, 1, 2]
+    assert history.cut_off() == ["load has no closing record"]
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    """Who reads a broken file hears which line of which file is broken."""
+    path = tmp_path / "load.jsonl"
+    path.write_bytes(Record(1, "load", "note").to_json() + b"not a record\n")
+    with pytest.raises(HistoryError, match=r"load\.jsonl, line 2"):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize("lines", [slice(0, -1), slice(0, 0), slice(1, None), slice(0, -2)])
+def test_a_file_that_lost_lines_is_refused(tmp_path: Path, lines: slice) -> None:
+    """Neither a history without its seal nor one with fewer lines than its seal says is loaded."""
+    path = tmp_path / "history.jsonl"
+    seal(written(tmp_path, [("a", "note", 1, None), ("b", "note", 2, None)]), path)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[lines]))
+    with pytest.raises(HistoryError, match="seal"):
+        History.load(path)
+
+
+def test_a_file_cut_within_a_line_is_refused(tmp_path: Path) -> None:
+    """A history cut short in the middle of a line is not read."""
+    path = tmp_path / "history.jsonl"
+    seal(written(tmp_path, [("a", "note", 1, None)]), path)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(HistoryError, match="no line of a history"):
+        History.load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """A directory that holds no run is told from a broken run."""
+    with pytest.raises(HistoryError, match="no history at"):
+        History.load(tmp_path / "history.jsonl")
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    """A history written by another version of the format is not guessed at."""
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(Record(1, "harness", "seal", {"schema": 99, "records": 0, "sources": []}).to_json())
+    with pytest.raises(HistoryError, match="schema 99"):
+        History.load(path)
+
+
+def test_a_closed_writer_refuses_more(tmp_path: Path) -> None:
+    """A record that comes after the closing record is an error, never dropped; closing twice is none."""
+    writer = HistoryWriter(tmp_path / "load.jsonl", "load")
+    writer.write("note", text="only")
+    writer.close()
+    writer.close()
+    with pytest.raises(HistoryError, match="closed"):
+        writer.write("note", text="late")
+    assert [record.kind for record in read_records(writer.path)] == ["note", "closing"]
+
+
+def test_a_lost_record_shows() -> None:
+    """A source whose closing record counts more than is there was cut off."""
+    lost = killed_pod().history().of("op")[5]
+    history = History(record for record in killed_pod().history().records if record != lost)
+    assert len(history.cut_off()) == 1
+    assert history.cut_off()[0].startswith("load closed with")
+
+
+def test_without_a_seal_a_history_is_not_whole() -> None:
+    """The seal is what says that a history is whole."""
+    assert History(killed_pod().history().records[:-1]).cut_off() == ["the history has no seal"]
+
+
+def test_a_fault_window_tells_its_edges() -> None:
+    """Edges, details and the target are found by name; an edge that was not reached is None."""
+    (fault,) = Story().fault(inject_s=3, heal_s=5).history().faults()
+    assert (fault.name, fault.target["name"], fault.at("inject"), fault.at("heal")) == (
+        "kill_pod",
+        "web-1",
+        ns(3),
+        ns(5),
+    )
+    assert fault.detail("effect") == {"uid_before": "web-1-a", "gone": True}
+    assert fault.at("no_effect") is None
+    assert fault.detail("no_effect") == {}
+    assert fault.took_effect
+
+
+def test_a_phase_needs_both_edges() -> None:
+    """A phase that never ended has no span."""
+    story = Story().phases()
+    assert story.history().phase("fault") == (ns(20), ns(25))
+    story.without(lambda record: (record["name"], record["edge"]) == ("fault", "end"))
+    assert story.history().phase("fault") is None
+
+
+def test_the_last_fact_counts() -> None:
+    """A fact told twice has its later value; an unknown one the default."""
+    history = Story().fact("seed", 1).fact("seed", 2).history()
+    assert (history.fact("seed"), history.fact("other", 7)) == (2, 7)
+
+
+def test_objects_probes_and_clocks_are_found_by_name() -> None:
+    """What is asked for one name or source holds nothing of another."""
+    history = killed_pod().history()
+    assert {record["name"] for record in history.objects("Pod", "web-1")} == {"web-1"}
+    assert len(history.objects("Pod", "web-1")) < len(history.objects("Pod"))
+    assert {record["target"] for record in history.probes("dns", "web-0.web.run-1.svc")} == {"web-0.web.run-1.svc"}
+    assert history.clock_pairs("api:Pod")[:2] == [(ns(0.5), ns(0)), (ns(1.5), ns(1))]
+    assert history.clock_pairs("load") == []
