@@ -1,0 +1,108 @@
+"""report.html: one file that needs nothing else, neither a network nor a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from chaos.checkers.verdict import Outcome, Verdict
+from chaos.history import Json
+from chaos.report.evidence import MAX_ROWS, cell, lay_out
+from chaos.report.results import ExperimentResult, RunInfo, Standing, culprit, put_in_place, standing
+from chaos.report.timeline import timeline
+
+SYMBOLS = {
+    Outcome.VALID: "✓",
+    Outcome.UNKNOWN: "?",
+    Outcome.INVALID: "✗",
+    Standing.VALID: "✓",
+    Standing.EXPECTED: "≡",
+    Standing.UNKNOWN: "?",
+    Standing.ERROR: "!",
+    Standing.INVALID: "✗",
+    Standing.MISSED: "✗",
+}
+
+
+def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) -> None:
+    """Write the report of a run; linear in its histories' sizes, while the file's size depends on neither of them."""
+    environment = Environment(
+        loader=PackageLoader("chaos.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    environment.filters["slug"] = lambda value: str(value).lower().replace(" ", "-")
+    sections = [_section(number, result) for number, result in enumerate(results, start=1)]
+    page = environment.get_template("report.html.j2").render(
+        run=run,
+        sections=sections,
+        counts=_counts(results),
+        other_tests=_tests_without(run, results),
+        symbols=SYMBOLS,
+        css=Markup(_packaged("report.css")),  # noqa: S704 - our own file
+        script=Markup(_packaged("timeline.js")),  # noqa: S704 - our own file
+    )
+    put_in_place(path, page.encode())
+
+
+def script_json(value: Json) -> Markup:
+    """JSON that cannot end the script element it stands in, whatever names it holds."""
+    text = orjson.dumps(value).decode()
+    safe = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return Markup(safe)  # noqa: S704 - nothing that HTML gives a meaning is left in it
+
+
+def _packaged(name: str) -> str:
+    return resources.files("chaos.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _section(number: int, result: ExperimentResult) -> dict[str, Json]:
+    verdicts = [_verdict(verdict) for verdict in result.verdicts]
+    drawable = any(record.kind not in ("seal", "closing") for record in result.history.records)
+    return {
+        "number": number,
+        "result": result,
+        "standing": standing(result),
+        "culprit": culprit(result),
+        "verdicts": [v for v in verdicts if not v["recovery"]],
+        "recovery": [v for v in verdicts if v["recovery"]],
+        "timeline": script_json(timeline(result.history)) if drawable else None,
+        "records": len(result.history.records),
+        "cluster": result.history.fact("cluster") or {},
+        "cut_off": result.history.cut_off() if drawable else [],
+        "notes": [record["text"] for record in result.history.of("note")][:MAX_ROWS],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Json]:
+    return {
+        "checker": verdict.checker,
+        "outcome": verdict.outcome,
+        "summary": verdict.summary,
+        "evidence": lay_out(verdict.evidence),
+        "findings": verdict.findings[:MAX_ROWS],
+        "more_findings": max(0, len(verdict.findings) - MAX_ROWS),
+        "recovery": verdict.checker.startswith("recovery"),
+    }
+
+
+def _counts(results: Sequence[ExperimentResult]) -> list[tuple[Standing, int]]:
+    places = [standing(result) for result in results]
+    worst_first = (
+        Standing.MISSED, Standing.INVALID, Standing.ERROR, Standing.UNKNOWN, Standing.VALID, Standing.EXPECTED,
+    )  # fmt: skip
+    return [(place, places.count(place)) for place in worst_first if place in places]
+
+
+def _tests_without(run: RunInfo, results: Sequence[ExperimentResult]) -> list[tuple[str, str, float, str]]:
+    """Tests that left no experiment: skipped, failed in their set-up, or not about a cluster."""
+    shown = {result.scenario for result in results}
+    return [test for test in run.tests if test[0] not in shown]

@@ -1,0 +1,168 @@
+"""What a run hands to its reports, and the report for programs: verdicts.json."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import orjson
+
+from chaos.checkers.verdict import Outcome, Verdict, worst
+from chaos.history import History, Json
+
+VERSION = 1
+"""Version of the shape of verdicts.json; it rises when a field changes its meaning or goes away."""
+
+
+class Standing(StrEnum):
+    """How an experiment counts, with what was expected of it taken into account."""
+
+    VALID = "valid"
+    EXPECTED = "as expected"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+    INVALID = "invalid"
+    MISSED = "not as expected"
+
+    @property
+    def passes(self) -> bool:
+        """True for what may be green: a promise kept, or a known-bad stack seen through."""
+        return self in (Standing.VALID, Standing.EXPECTED)
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """One experiment of a run: what was promised, what was judged, and what it was judged on.
+
+    ``scenario`` is the pytest node id, ``title`` the first line of its docstring, ``experiment`` the name of its
+    directory, ``directory`` where its history lies. ``expected`` is set for a known-bad stack only. ``error`` is the
+    harness's own failure; the history may then be empty.
+    """
+
+    scenario: str
+    title: str
+    experiment: str
+    seed: int
+    directory: Path
+    expected: Outcome | None
+    verdicts: tuple[Verdict, ...]
+    history: History
+    error: str | None = None
+
+    @property
+    def run_again(self) -> str:
+        """The command that runs it again with the same seed."""
+        return f"pytest {shlex.quote(self.scenario)} --kindstorm-seed {self.seed}"
+
+    @property
+    def judge_again(self) -> str:
+        """The command that judges the stored history again, without a cluster."""
+        return f"pytest {shlex.quote(self.scenario)} --kindstorm-rejudge {shlex.quote(str(self.directory))}"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One run: when, how and where, and what became of every test.
+
+    ``images`` holds {name, origin (pulled | built | stand-in), version, digest} each; ``notes`` are sentences for
+    people; ``tests`` holds (node id, pytest's outcome, seconds, message) each.
+    """
+
+    run_id: str
+    started_at: str
+    command: str
+    kubernetes: str
+    clocks: str
+    host: dict[str, Json] = field(default_factory=dict)
+    images: Sequence[dict[str, Json]] = ()
+    notes: Sequence[str] = ()
+    tests: Sequence[tuple[str, str, float, str]] = ()
+
+
+def standing(result: ExperimentResult) -> Standing:
+    """How an experiment counts. A harness error outweighs its verdicts, unless one of them is a finding."""
+    outcome = worst(result.verdicts)
+    if result.error is not None:
+        return Standing.INVALID if outcome is Outcome.INVALID and result.expected is None else Standing.ERROR
+    if result.expected is not None and outcome is result.expected:
+        return Standing.VALID if outcome is Outcome.VALID else Standing.EXPECTED
+    if result.expected is Outcome.INVALID and outcome is Outcome.VALID:
+        return Standing.MISSED
+    return Standing[outcome.name]
+
+
+def culprit(result: ExperimentResult) -> str:
+    """One sentence on why an experiment stands as it does; empty for a plain VALID."""
+    place = standing(result)
+    if place is Standing.ERROR:
+        return result.error or ""
+    if place is Standing.MISSED:
+        return "a stack that is known to be broken was judged VALID: the checkers did not see it"
+    outcome = worst(result.verdicts)
+    if outcome is Outcome.VALID:
+        return ""
+    if not result.verdicts:
+        return "no checker judged it"
+    return next(f"{v.checker}: {v.summary}" for v in result.verdicts if v.outcome is outcome)
+
+
+def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path) -> None:
+    """Write verdicts.json, for programs; its keys are stable within a version.
+
+    ``schema`` is "kindstorm/verdicts" and ``version`` 1. ``run_id``, ``started_at`` (ISO 8601), ``command``,
+    ``kubernetes``, ``clocks``, ``host``, ``images`` and ``notes`` are as in :class:`RunInfo`; ``tests`` is a list of
+    {node_id, outcome, duration_s, message}. ``experiments`` is a list of {scenario, title, experiment, seed,
+    directory, expected (an outcome or null), outcome (VALID | UNKNOWN | INVALID, the worst of its verdicts), standing
+    (a :class:`Standing`: what counts), error (or null), records (how many the history has, by kind), run_again,
+    judge_again, verdicts: [{checker, outcome, summary, evidence, findings: [...]}]}.
+    """
+    document = {
+        "schema": "kindstorm/verdicts",
+        "version": VERSION,
+        "run_id": run.run_id,
+        "started_at": run.started_at,
+        "command": run.command,
+        "kubernetes": run.kubernetes,
+        "clocks": run.clocks,
+        "host": run.host,
+        "images": list(run.images),
+        "notes": list(run.notes),
+        "tests": [
+            {"node_id": node_id, "outcome": outcome, "duration_s": seconds, "message": message}
+            for node_id, outcome, seconds, message in run.tests
+        ],
+        "experiments": [_experiment(result) for result in results],
+    }
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    put_in_place(path, orjson.dumps(document, default=str, option=options))
+
+
+def _experiment(result: ExperimentResult) -> dict[str, Json]:
+    kinds: dict[str, int] = {}
+    for record in result.history.records:
+        kinds[record.kind] = kinds.get(record.kind, 0) + 1
+    return {
+        "scenario": result.scenario,
+        "title": result.title,
+        "experiment": result.experiment,
+        "seed": result.seed,
+        "directory": str(result.directory),
+        "expected": result.expected,
+        "outcome": worst(result.verdicts),
+        "standing": standing(result),
+        "error": result.error,
+        "records": kinds,
+        "run_again": result.run_again,
+        "judge_again": result.judge_again,
+        "verdicts": [verdict.to_json() for verdict in result.verdicts],
+    }
+
+
+def put_in_place(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,134 @@
+"""What counts as passed, verdicts.json, and the summary on the terminal."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from rich.console import Console
+from synthetic_runs import a_run, result, self_healing, valid, whole_run
+
+from chaos.checkers.verdict import Outcome, Verdict
+from chaos.report import ExperimentResult, Standing, render_summary, standing, write_verdicts
+from chaos.report.evidence import cell, lay_out, words
+
+BAD = Verdict("durability", Outcome.INVALID, "write 41 is gone", {"lost": 1}, ("write 41 is gone",))
+UNSURE = Verdict("identity", Outcome.UNKNOWN, "no pod was seen")
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (result(verdicts=[valid()]), Standing.VALID),
+        (result(verdicts=[valid(), UNSURE]), Standing.UNKNOWN),
+        (result(verdicts=[UNSURE, BAD]), Standing.INVALID),
+        (result(), Standing.UNKNOWN),
+        (result(error="no cluster"), Standing.ERROR),
+        (result(verdicts=[valid()], error="the removal failed"), Standing.ERROR),
+        (result(verdicts=[BAD], error="the removal failed"), Standing.INVALID),
+        (result(verdicts=[BAD, valid()], expected=Outcome.INVALID), Standing.EXPECTED),
+        (result(verdicts=[valid()], expected=Outcome.INVALID), Standing.MISSED),
+        (result(verdicts=[UNSURE], expected=Outcome.INVALID), Standing.UNKNOWN),
+        (result(verdicts=[BAD], expected=Outcome.INVALID, error="cut off"), Standing.ERROR),
+        (result(verdicts=[BAD], expected=Outcome.VALID), Standing.INVALID),
+    ],
+)
+def test_standing(one: ExperimentResult, expected: Standing) -> None:
+    """Only a kept promise and a known-bad stack seen through may be green."""
+    assert standing(one) is expected
+    assert standing(one).passes == (expected in (Standing.VALID, Standing.EXPECTED))
+
+
+def test_verdicts_file_has_its_documented_shape(tmp_path: Path) -> None:
+    """The keys a program relies on are there, and a figure from numpy or a path does not break the file."""
+    run, results = whole_run()
+    odd = result(self_healing(5), [valid(path=Path("x"), ratio=float("nan"))])
+    write_verdicts(run, [*results, odd], tmp_path / "verdicts.json")
+    document = orjson.loads((tmp_path / "verdicts.json").read_bytes())
+    assert (document["schema"], document["version"]) == ("kindstorm/verdicts", 1)
+    assert set(document) == {
+        "schema", "version", "run_id", "started_at", "command", "kubernetes", "clocks", "host", "images", "notes",
+        "tests", "experiments",
+    }  # fmt: skip
+    assert {frozenset(experiment) for experiment in document["experiments"]} == {
+        frozenset((
+            "scenario", "title", "experiment", "seed", "directory", "expected", "outcome", "standing", "error",
+            "records", "run_again", "judge_again", "verdicts",
+        ))
+    }  # fmt: skip
+    assert set(document["experiments"][0]["verdicts"][0]) == {"checker", "outcome", "summary", "evidence", "findings"}
+    assert [e["outcome"] for e in document["experiments"]] == [
+        "VALID", "INVALID", "INVALID", "VALID", "UNKNOWN", "VALID",
+    ]  # fmt: skip
+    assert document["experiments"][0]["records"]["op"] == 6000
+    assert document["tests"][-1]["outcome"] == "skipped"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_commands_quote_what_a_shell_would_read() -> None:
+    """A parametrized node id can be pasted into a shell."""
+    one = result(scenario="scenarios/test_x.py::test_y[a b]")
+    assert one.run_again == "pytest 'scenarios/test_x.py::test_y[a b]' --kindstorm-seed 7"
+    assert one.judge_again.endswith("--kindstorm-rejudge runs/20261121-1/self-healing-0")
+
+
+def test_terminal_names_the_culprit_and_ends_with_the_report() -> None:
+    """Each verdict has a word, what is not VALID a sentence, and the report's path comes last."""
+    run, results = whole_run()
+    console = Console(width=160, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115 - the console's own
+    console.print(render_summary(run, results))
+    text = console.export_text()
+    assert "durability: 312 acknowledged writes are gone" in text
+    assert "≡ as expected" in text
+    assert "judged VALID: the checkers did not see it" in text
+    assert text.strip().endswith("report: runs/20261121-1/report.html")
+
+
+def test_terminal_prints_brackets_as_they_are() -> None:
+    """A node id's brackets are no markup."""
+    console = Console(width=160, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115 - the console's own
+    console.print(render_summary(a_run(), [result(scenario="a.py::t[red]", verdicts=[BAD])]))
+    assert "a.py::t[red]" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("longest_gap_s", ("longest gap", "s")),
+        ("gap_s_max", ("gap max", "s")),
+        ("operations", ("operations", "")),
+        ("s", ("s", "")),
+    ],
+)
+def test_units_come_from_the_names_end(key: str, expected: tuple[str, str]) -> None:
+    """Units last in names; a limit may follow."""
+    assert words(key) == expected
+
+
+def test_evidence_of_any_shape_is_laid_out() -> None:
+    """Single values, maps, maps of maps, lists of maps and of lists, and long texts each find their place."""
+    laid = lay_out({
+        "count": 1_234_567, "by_phase": {"before": 1}, "parts": {"a": {"ok": 1}, "b": {"fail": 2}},
+        "rows": [[1, 2], [3]], "many": [{"n": n} for n in range(30)], "traceback": "a\nb", "nothing": None, "none": [],
+    })  # fmt: skip
+    assert [(figure.name, figure.value) for figure in laid.figures] == [
+        ("count", "1\u202f234\u202f567"), ("nothing", "\u2013"), ("none", "none"),
+    ]  # fmt: skip
+    assert laid.texts == (("traceback", "a\nb"),)
+    tables = {table.name: table for table in laid.tables}
+    assert tables["parts"].columns == ("", "ok", "fail")
+    assert tables["rows"].rows == (("1", "2"), ("3", ""))
+    assert (len(tables["many"].rows), tables["many"].omitted) == (20, 10)
+
+
+def test_wide_rows_are_turned_and_intervals_read_as_such() -> None:
+    """A recovery's many stages stand below one another, with what was never seen in words."""
+    stages = {name: [0.5, 12.25] for name in "abcdefgh"} | {"endpoint": [3.0, None]}
+    (table,) = lay_out({"faults": [{"fault": "kill_pod", "stages_ms": stages}]}).tables
+    assert table.columns == ("fault", "kill_pod")
+    assert ("stages a (ms)", "0.5 to 12.25") in table.rows
+    assert ("stages endpoint (ms)", "3 to never seen") in table.rows
+
+
+def test_a_long_cell_is_cut() -> None:
+    """A cell never pushes the table off the page."""
+    assert len(cell({"x": "y" * 1000})) == 240
