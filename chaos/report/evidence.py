@@ -15,6 +15,7 @@ _MAX_CELL = 240
 _NONE = "\N{EN DASH}"
 _LIMITS = ("max", "min")
 _WIDEST = 8
+_LONG_LIST = 100
 _UNITS = {"s": "s", "ms": "ms", "us": "µs", "ns": "ns", "bytes": "bytes", "percent": "%", "rps": "/s"}
 
 
@@ -55,11 +56,16 @@ def lay_out(evidence: Mapping[str, Json]) -> Evidence:
             texts.append((name, value))
         elif isinstance(value, Mapping) and value:
             tables.append(_table_of_map(name, unit, value))
-        elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
+        elif isinstance(value, (list, tuple)) and _needs_rows(value):
             tables.append(_table_of_list(name, value))
         else:
             figures.append(Figure(name, cell(value), unit if value is not None else ""))
     return Evidence(tuple(figures), tuple(tables), tuple(texts))
+
+
+def _needs_rows(items: Sequence[Json]) -> bool:
+    nested = any(isinstance(item, (Mapping, list, tuple)) for item in items)
+    return nested or (all(isinstance(item, str) for item in items) and sum(map(len, items)) > _LONG_LIST)
 
 
 def words(key: str) -> tuple[str, str]:
@@ -84,8 +90,9 @@ def cell(value: Json) -> str:
         text = value
     elif _is_interval(value):
         text = f"{cell(value[0])} to {'never seen' if value[1] is None else cell(value[1])}"
-    elif isinstance(value, (list, tuple)) and not any(isinstance(item, (Mapping, list, tuple)) for item in value):
-        text = ", ".join(cell(item) for item in value) or "none"
+    elif isinstance(value, (list, tuple)):
+        nested = any(isinstance(item, (Mapping, list, tuple)) for item in value)
+        text = ("; " if nested else ", ").join(map(cell, value)) or "none"
     else:
         text = json.dumps(value, default=str, ensure_ascii=False) if value else "none"
     return text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"

@@ -16,6 +16,9 @@ from chaos.report.evidence import MAX_ROWS, cell, lay_out
 from chaos.report.results import ExperimentResult, RunInfo, Standing, culprit, put_in_place, standing
 from chaos.report.timeline import timeline
 
+SCRIPTS = ("timeline_words.js", "timeline_frame.js", "timeline_panels.js", "timeline.js")
+"""The figure's script in the order in which its parts build on one another."""
+
 SYMBOLS = {
     Outcome.VALID: "✓",
     Outcome.UNKNOWN: "?",
@@ -48,7 +51,7 @@ def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) 
         other_tests=_tests_without(run, results),
         symbols=SYMBOLS,
         css=Markup(_packaged("report.css")),  # noqa: S704 - our own file
-        script=Markup(_packaged("timeline.js")),  # noqa: S704 - our own file
+        script=Markup("\n".join(map(_packaged, SCRIPTS))),  # noqa: S704 - our own files
     )
     put_in_place(path, page.encode())
 

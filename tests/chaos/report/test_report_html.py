@@ -77,6 +77,7 @@ def test_verdicts_come_first_and_expected_ones_are_told_apart(tmp_path: Path) ->
     rows = re.findall(r"<tr>(.*?)</tr>", html.split('class="verdicts"')[1].split("</table>")[0], re.S)[1:]
     assert ["as expected" in row and "not as expected" not in row for row in rows] == [False, False, True, False, False]
     assert 'class="badge invalid"' in rows[1]
+    assert ["312 acknowledged writes are gone" in row for row in rows] == [False, True, False, False, False]
     assert 'class="badge expected"' in rows[2]
     assert 'class="badge not-as-expected"' in rows[3]
     assert "INVALID" in re.sub("<[^>]*>", "", rows[2])
@@ -130,6 +131,15 @@ def test_zero_is_the_injection_and_the_wall_clock_fits() -> None:
     assert figure["wall_ms"] == (1_790_000_000 + 32) * 1000
     assert figure["view"][0] < -20 < 40 < figure["view"][1]
     assert figure["endpoints"][0]["steps"][-2:] == [[0.2, 1], [3.4, 2]]
+
+
+def test_zero_is_the_first_of_several_injections() -> None:
+    """Later faults stand after it."""
+    faults = timeline(identity())["faults"]
+    assert [(fault["label"], fault["spans"][0]["from"]) for fault in faults] == [
+        ("stop_node kindstorm-3-worker3", 0),
+        ("restart_container web-2", 29.6),
+    ]
 
 
 def test_a_fault_that_was_never_healed_is_open() -> None:

@@ -48,6 +48,7 @@ def test_a_late_deletion_of_the_old_uid_ends_nothing() -> None:
     story.pod(2, "web-0", "new", "added")
     story.pod(3, "web-0", "old", "deleted")
     story.pod(4, "web-0", "new")
+    story.at(9, "note", "watch", text="end")
     assert [dict(s.facts)["uid"] for s in pod_lanes(story.history(), None)[0].segments] == ["old", "new"]
 
 
@@ -124,13 +125,13 @@ def test_thinning_keeps_the_time_and_the_long_segments(durations: list[int], lim
     assert joined + sum(s.state != MIXED for s in thinned) == len(segments)
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=3000))
+@given(st.lists(st.integers(0, 999), min_size=1, max_size=200))
 def test_thinned_steps_keep_ends_and_extremes(counts: list[int]) -> None:
     """The first, the last, the lowest and the highest count survive, in order, in bounded number."""
-    thinned = thin_steps(list(enumerate(counts)), 50)
+    thinned = thin_steps(list(enumerate(counts)), 5)
     values = [count for _, count in thinned]
     assert (values[0], values[-1], min(values), max(values)) == (counts[0], counts[-1], min(counts), max(counts))
-    assert len(thinned) <= 200
+    assert len(thinned) <= 20
     assert thinned == sorted(thinned)
 
 

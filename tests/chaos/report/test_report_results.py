@@ -129,6 +129,16 @@ def test_wide_rows_are_turned_and_intervals_read_as_such() -> None:
     assert ("stages endpoint (ms)", "3 to never seen") in table.rows
 
 
+def test_lists_read_as_lists() -> None:
+    """Lists in lists are told apart, and a list of sentences has a row for each."""
+    assert cell([["10.0.0.1", "10.0.0.2"], ["10.0.0.3"]]) == "10.0.0.1, 10.0.0.2; 10.0.0.3"
+    laid = lay_out(
+        {"first": ["a sentence that goes on for quite a while, and then some more"] * 2, "short": ["a", "b"]}
+    )
+    assert [len(table.rows) for table in laid.tables] == [2]
+    assert laid.figures[0].value == "a, b"
+
+
 def test_a_long_cell_is_cut() -> None:
     """A cell never pushes the table off the page."""
     assert len(cell({"x": "y" * 1000})) == 240
