@@ -50,6 +50,23 @@ def test_too_many_errors_are_invalid_and_named(kind: str, count: str) -> None:
     assert "1.01 s after the injection of kill_pod on Pod web-1" in verdict.findings[0]
 
 
+def test_errors_are_counted_and_the_first_ones_spelt_out() -> None:
+    """Each kind of error with its count; no more than five operations in words."""
+    verdict = judged(
+        run((10, 21, "ok"), (21, 22, "fail"), (22, 40, "ok")).op(23, "info", error="timed out").op(24, "open")
+    )
+    assert verdict.evidence["errors"] == {"fail: refused": 10, "info: timed out": 1, "still open at the end": 1}
+    assert "10 x fail: refused, 1 x info: timed out" in verdict.summary
+    assert len(verdict.findings) == 5
+
+
+def test_the_gap_may_reach_its_budget_but_not_pass_it() -> None:
+    """Dark for exactly two slots: a budget of two seconds is kept, a little less is not."""
+    story = run((10, 21, "ok"), (21, 23, "fail"), (23, 40, "ok")).op(20.5, took_s=1.5).op(20.5, took_s=0.9)
+    assert judged(story, error_ratio_max=0.1, gap_s_max=2).outcome is Outcome.VALID
+    assert judged(story, error_ratio_max=0.1, gap_s_max=1.99).outcome is Outcome.INVALID
+
+
 def test_the_ratio_may_reach_its_budget_but_not_pass_it() -> None:
     """Three of 300 unanswered are one in a hundred: allowed; a fourth is not."""
     loads = [(10.0, 21.0, "ok"), (21.0, 21.3, "fail"), (21.3, 40.0, "ok")]

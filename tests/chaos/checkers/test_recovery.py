@@ -231,6 +231,47 @@ def test_each_fault_has_its_own_recovery() -> None:
     assert "kill_pod on Pod web-2" in verdict.findings[0]
 
 
+def test_two_pods_killed_at_once_have_two_replacements() -> None:
+    """No new pod replaces two: each fault has one of its own, and strangers replace nobody."""
+    story, owner = rolled(), "ReplicaSet/shop-7db6d8ff4d"
+    story.fault(target={"kind": "Pod", "name": "shop-b", "uid": "b"}, inject_s=20.01, heal_s=25, effect={"gone": True})
+    story.pod(20.05, "other-x", "x", "added", "ReplicaSet/other-7db6d8ff4d")
+    story.pod(20.1, "shop-b", "b", "deleted", owner).pod(23, "shop-d", "d", "added", owner)
+    first, second = judged(story).evidence["faults"]
+    assert [(told["uid_before"], told["uid_after"]) for told in (first, second)] == [("a", "c"), ("b", "d")]
+    assert second["stages_ms"]["gone"][1] == pytest.approx(90)
+
+
+def test_a_stateful_sets_pod_is_replaced_by_its_name() -> None:
+    """A new pod of the same StatefulSet with another ordinal replaces nobody."""
+    story = killed_pod().pod(20.25, "web-3", "web-3-a", "added", ready=False).pod(30, "web-3", "web-3-a", "deleted")
+    assert judged(story).evidence["faults"][0]["uid_after"] == "web-1-b"
+
+
+def test_a_pod_without_running_containers_has_not_started() -> None:
+    """A pod that tells of no container yet, or of one that waits beside one that runs, has not started."""
+    story = killed_pod().pod(20.5, "web-1", "web-1-b", ready=False, containers=[])
+    mixed = [{"name": "app", "state": "running"}, {"name": "side", "state": "waiting"}]
+    story.pod(20.6, "web-1", "web-1-b", ready=False, containers=mixed)
+    assert judged(story).evidence["faults"][0]["stages_ms"]["started"] == [600, 1500]
+
+
+@pytest.mark.parametrize(("budget_s", "outcome"), [(14.9, Outcome.INVALID), (15.1, Outcome.UNKNOWN)])
+def test_the_budget_after_the_healing_runs_from_the_healing(budget_s: float, outcome: Outcome) -> None:
+    """Healed at 25 s, the load over at 40 s: never whole is INVALID only where the budget was over by then."""
+    assert judged(killed_pod(ready_s=99), None, budget_s).outcome is outcome
+
+
+def test_other_namespaces_and_other_objects_are_left_out() -> None:
+    """What happens elsewhere, and to objects of other kinds, neither breaks the stack nor mends it."""
+    story = killed_pod()
+    elsewhere = {"ready": False, "owner": {"kind": "StatefulSet", "name": "web"}}
+    story.tell(39, "api:Pod", "object", verb="added", object="Pod", namespace="x", name="web-0", uid="web-0-a",
+               state=elsewhere)  # fmt: skip
+    story.seen(39.1, "StatefulSet", "web", "web-x", {"replicas": 3, "ready_replicas": 0})
+    assert judged(story).outcome is Outcome.VALID
+
+
 @pytest.mark.parametrize("budgets", [(None, None), (0, None), (5, -1)])
 def test_senseless_budgets_are_refused(budgets: tuple[float | None, float | None]) -> None:
     """Without a budget there is nothing to judge."""
