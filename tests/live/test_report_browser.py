@@ -75,7 +75,7 @@ def test_the_report_draws_itself(tmp_path: Path, browser: str) -> None:
     assert re.findall(r".*CONSOLE.*", run.stderr) == []
     dom = run.stdout
     assert len(re.findall(r'class="s-ready"', dom)) >= 2
-    assert 'class="new-uid"' in dom
+    assert dom.count('class="new-uid"') == 2, "one in the legend, one where web-1 changed its UID"
     assert 'class="fault-band"' in dom
     assert 'class="fail-rug"' in dom
     assert "aaaa1111 on worker&lt;/script&gt;" in dom
