@@ -169,6 +169,26 @@ def test_pods_of_others_are_left_out() -> None:
     assert "web-x" not in judged(story).evidence["pods"]
 
 
+def test_another_namespaces_pods_are_left_out() -> None:
+    """A pod of the same name elsewhere is somebody else."""
+    state = {"owner": {"kind": "StatefulSet", "name": "web"}, "ready": True}
+    fields = {"verb": "added", "object": "Pod", "namespace": "x", "name": "web-0", "uid": "other", "state": state}
+    assert judged(killed_pod().tell(15, "api:Pod", "object", **fields)).outcome is Outcome.VALID
+
+
+def test_two_uids_at_once_are_in_doubt_where_the_watch_was_blind() -> None:
+    """Where the watch may have missed the end of the first one, nobody knows that there were two."""
+    blind = killed_pod().without(named("Pod", "web-1", verb="deleted")).gap("api:Pod", 20.15, 20.25)
+    verdict = judged(blind)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "two UIDs at once" in verdict.summary
+
+
+def test_only_the_watches_must_not_have_been_blind() -> None:
+    """A gap of a source that tells nothing about identities does no harm."""
+    assert judged(killed_pod().gap("api:Node", 21, 22)).outcome is Outcome.VALID
+
+
 def test_an_answer_that_says_nothing_is_not_held_against_the_name() -> None:
     """A DNS server that cannot tell, and a server that fails, are outages and not wrong answers."""
     story = killed_pod().dns(39, "web-0", rcode="SERVFAIL").marker(39, "web-0", "oops", status=503)
