@@ -10,7 +10,7 @@ Linux host share. The kinds and their fields:
               {name, kubernetes, clocks, nodes, settings}, ``images``, ``workload`` (see load.profiles),
               ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:
               {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
-              volumes: [name, ...]}.
+              volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed}.
 ``clock``     ``wall_ns``: the source's wall clock at ``time_ns``; once a second.
 ``phase``     ``name``, ``edge`` (begin | end). In order: deploy, steady, before, fault, recover, after, verify,
               remove. ``before``, ``fault``, ``recover`` and ``after`` lie inside the load's window and adjoin.

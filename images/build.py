@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from chaos.errors import ClusterError, ImageError
@@ -105,10 +104,13 @@ def image_state(catalogue: Catalogue, image: Image) -> str | None:
     found = [engine.inspect_image(short_reference(reference)) for reference in image.references]
     if any(entry is None for entry in found):
         return None
-    labels = (found[0] or {}).get("Config", {}).get("Labels") or {}
-    if LABEL_RECIPE not in labels:
+    labels = [(entry or {}).get("Config", {}).get("Labels") or {} for entry in found]
+    if all(LABEL_RECIPE not in each for each in labels):
         return "pulled"
-    return str(labels[LABEL_ORIGIN]) if labels[LABEL_RECIPE] == catalogue.key(image) else None
+    # Every reference counts: a build that was interrupted between its tags leaves the rest on the image before it.
+    if any(each.get(LABEL_RECIPE) != catalogue.key(image) for each in labels):
+        return None
+    return str(labels[0][LABEL_ORIGIN])
 
 
 def pull(image: Image) -> str | None:
@@ -127,7 +129,7 @@ def pull(image: Image) -> str | None:
 def build_image(catalogue: Catalogue, image: Image, steps: Steps) -> None:
     """Build an image and tag it with all its references. Its base, programs and contents must be there."""
     labels = {LABEL_RECIPE: catalogue.key(image), LABEL_ORIGIN: image.origin}
-    with tempfile.TemporaryDirectory(prefix="context-", dir=cache.folder("downloads")) as name:
+    with cache.context() as name:
         context = Path(name)
         if image.recipe == "debian":
             _build_root(image, labels, context, steps)

@@ -50,6 +50,11 @@ def whole(destination: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def context() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder for one image's build, under a name that ``sweep`` knows."""
+    return tempfile.TemporaryDirectory(prefix="context-", dir=folder("downloads"))
+
+
 @contextmanager
 def lock(name: str, wait_s: float, busy: str) -> Iterator[None]:
     """Hold the lock of this name; raises ImageError with the sentence ``busy`` when it is not free in time."""
@@ -62,6 +67,7 @@ def lock(name: str, wait_s: float, busy: str) -> Iterator[None]:
 
 def sweep() -> None:
     """Remove what interrupted set-ups left half made. Call with the set-up lock held."""
-    for name in ("programs", "downloads"):
-        for partial in folder(name).glob(".*-*"):
+    # Named closely: the cache may be a folder with other things in it.
+    for where, made in ((root(), ".go-*"), (folder("programs"), ".*-*"), (folder("downloads"), "context-*")):
+        for partial in where.glob(made):
             shutil.rmtree(partial, ignore_errors=True)

@@ -19,15 +19,18 @@ LABEL_ORIGIN = "dev.kindstorm.origin"
 
 def short_reference(reference: str) -> str:
     """The reference as the engine prints it: docker.io/library/nginx:1 is nginx:1 there."""
-    return reference.removeprefix("docker.io/").removeprefix("library/")
+    name = reference.removeprefix("docker.io/")
+    bare = name.removeprefix("library/")
+    return name if "/" in bare else bare
 
 
 def full_reference(reference: str) -> str:
     """The reference with its registry spelled out, as the container runtime of a node names it."""
-    first, slash, _ = reference.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    name = reference.removeprefix("docker.io/")
+    first, slash, _ = name.partition("/")
+    if name == reference and slash and ("." in first or ":" in first or first == "localhost"):
         return reference
-    return f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
 @dataclass(frozen=True)

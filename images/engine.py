@@ -19,6 +19,7 @@ from images.catalogue import Catalogue
 from images.progress import Steps
 
 START_S = 60
+OS_RELEASE = Path("/etc/os-release")
 
 
 def docker(*args: str, stdin: bytes | None = None, timeout_s: float = 120) -> str:
@@ -42,6 +43,11 @@ def answers() -> bool:
     except ClusterError:
         return False
     return True
+
+
+def installed() -> bool:
+    """Whether both the engine and its command line are on this machine; newer Debians package them apart."""
+    return all(shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin") for name in ("dockerd", "docker"))
 
 
 def info() -> dict[str, Any]:
@@ -92,6 +98,7 @@ def start() -> None:
     deadline = time.monotonic() + START_S
     while not answers():
         if process.poll() is not None or time.monotonic() > deadline:
+            process.terminate()
             tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
             raise ClusterError(f"dockerd does not start: {tail[0]}; see {log}")
         time.sleep(0.2)
@@ -125,7 +132,7 @@ def ensure() -> None:
         return
     if os.geteuid() != 0:
         raise ClusterError("no Docker engine answers; start it, or add yourself to the docker group, or run as root")
-    if shutil.which("dockerd", path=os.environ["PATH"] + ":/usr/sbin") is None:
+    if not installed():
         raise ClusterError("no Docker engine is installed; run `kindstorm setup`")
     start()
 
@@ -133,7 +140,7 @@ def ensure() -> None:
 def debian_release() -> int | None:
     """The major number of the Debian this is (12, 13, ...), None on anything else."""
     try:
-        text = Path("/etc/os-release").read_text()
+        text = OS_RELEASE.read_text()
     except OSError:
         return None
     fields = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from chaos.errors import ClusterError, ImageError
+from images import cache, engine
 from images.engine import docker
 
 _IMPORT = ("ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms")
@@ -15,26 +18,39 @@ _WAIT = "for i in $(seq 100); do ctr version >/dev/null 2>&1 && exit 0; sleep 0.
 IMPORT_S = 600
 
 
-def import_images(container: str, references: list[str], *, unpack: bool = True) -> None:
-    """Stream images from the engine into the container runtime of one node; raises ImageError when that fails."""
-    save = subprocess.Popen(["docker", "save", *references], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    command = ["docker", "exec", "--interactive", container, *_IMPORT]
-    if not unpack:
-        command.append("--no-unpack")
-    try:
-        load = subprocess.run([*command, "-"], stdin=save.stdout, capture_output=True, timeout=IMPORT_S, check=False)
-    finally:
-        save.kill()
-        _, saved = save.communicate()
-    if load.returncode != 0:
-        reason = (load.stderr or saved).decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
-        raise ImageError(f"the images {', '.join(references)} cannot be imported into {container}: {reason[0]}")
+def save(references: list[str]) -> Path:
+    """The images as one archive, kept in the cache under their ids: saved once, imported many times."""
+    ids = "".join(str((engine.inspect_image(reference) or {}).get("Id")) for reference in references)
+    path = cache.folder("archives") / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.tar"
+    if not path.exists():
+        for old in path.parent.glob("*.tar"):
+            old.unlink()
+        partial = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
+        try:
+            docker("save", "--output", str(partial), *references, timeout_s=IMPORT_S)
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
+
+
+def import_images(container: str, archive: Path, *, unpack: bool = True) -> None:
+    """Stream an archive of images into the container runtime of one node; raises ImageError when that fails."""
+    command = ["docker", "exec", "--interactive", container, *_IMPORT, *([] if unpack else ["--no-unpack"]), "-"]
+    with archive.open("rb") as images:
+        done = subprocess.run(command, stdin=images, capture_output=True, timeout=IMPORT_S, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        raise ImageError(f"images cannot be imported into {container}: {reason[0]}")
 
 
 def import_everywhere(containers: list[str], references: list[str]) -> None:
     """Import images into several nodes at once."""
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for done in [pool.submit(import_images, container, references) for container in containers]:
+    if not references:
+        return
+    archive = save(references)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(import_images, container, archive) for container in containers]:
             done.result()
 
 
@@ -57,7 +73,9 @@ def import_contents(image: str, references: list[str]) -> None:
     try:
         docker("exec", "--detach", container, "containerd")
         docker("exec", container, "sh", "-c", _WAIT)
-        import_images(container, references, unpack=False)
+        archive = save(references)
+        import_images(container, archive, unpack=False)
+        archive.unlink()
         docker("exec", container, "pkill", "--exact", "containerd")
         docker(
             "exec", container, "sh", "-c", "while pgrep --exact containerd >/dev/null; do sleep 0.1; done", timeout_s=30

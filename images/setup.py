@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from chaos.errors import ImageError
+from chaos.errors import HarnessError, ImageError
 from images import build, cache, engine
 from images.catalogue import Catalogue, Image, Line, Program
 from images.progress import Steps
@@ -23,7 +23,9 @@ INOTIFY = {"fs.inotify.max_user_watches": 524288, "fs.inotify.max_user_instances
 """What several nodes' kubelets and systemds need: kind's documented values."""
 
 _UNREACHABLE = re.compile(
-    r"no such host|i/o timeout|connection refused|network is unreachable|TLS handshake|timed? ?out", re.I
+    r"no such host|server misbehaving|name resolution|connection refused|no route to host|network is unreachable"
+    r"|TLS handshake|timed? ?out|deadline exceeded|did not end within",
+    re.I,
 )
 
 
@@ -49,7 +51,7 @@ def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
             for task in tasks:
                 with steps.step(task.what):
                     task.run()
-        except ImageError:
+        except HarnessError:
             console.print(f"the set-up stopped; what is done stays done. Full log: {log}", markup=False)
             raise
         finally:
@@ -62,7 +64,7 @@ def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
 def _ensure_engine(catalogue: Catalogue, steps: Steps) -> None:
     if engine.answers():
         return
-    if shutil.which("dockerd", path=os.environ["PATH"] + ":/usr/sbin") is None:
+    if not engine.installed():
         with steps.step("install the container engine"):
             engine.install(catalogue, steps)
     with steps.step("start the container engine"):
@@ -90,7 +92,7 @@ def raise_inotify(steps: Steps) -> None:
 
 def _plan(catalogue: Catalogue, lines: list[Line], steps: Steps) -> list[Task]:
     """What is left to do, each after what it needs; asks the registries for what the engine does not have."""
-    needed = [image for line in lines for image in catalogue.needed(line)]
+    needed = list({image.name: image for line in lines for image in catalogue.needed(line)}.values())
     dark: set[str] = set()
     order = [image for image in catalogue.build_order(needed) if build.image_state(catalogue, image) is None]
     # What is wanted itself is pulled first: a pulled node image makes all that a built one contains needless.
@@ -135,14 +137,15 @@ def _toolchain(catalogue: Catalogue, builds: list[Image], programs: list[Program
     tasks = []
     c_needed = any(program.cgo or program.source for program in programs)
     root_needed = any(image.recipe == "debian" for image in builds)
-    if (c_needed or root_needed) and _packages_missing(catalogue):
+    if (c_needed or root_needed) and packages_missing(catalogue):
         tasks.append(Task("install what builds (Debian packages)", lambda: _install_packages(catalogue, steps)))
     if programs and build.go_command(catalogue) is None:
         tasks.append(Task(f"fetch Go {catalogue.toolchain['go']}", lambda: build.install_go(catalogue, steps)))
     return tasks
 
 
-def _packages_missing(catalogue: Catalogue) -> list[str]:
+def packages_missing(catalogue: Catalogue) -> list[str]:
+    """The Debian packages that building needs and this machine lacks; all of them where it is no Debian."""
     wanted = list(catalogue.toolchain["packages"])
     if shutil.which("dpkg-query") is None:
         return wanted
@@ -152,7 +155,7 @@ def _packages_missing(catalogue: Catalogue) -> list[str]:
 
 
 def _install_packages(catalogue: Catalogue, steps: Steps) -> None:
-    missing = _packages_missing(catalogue)
+    missing = packages_missing(catalogue)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ImageError(f"no registry answers, and building needs root and the Debian packages {', '.join(missing)}")
     steps.run(["apt-get", "update"])

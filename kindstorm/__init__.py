@@ -1,1 +1,1 @@
-"""The public face of kindstorm."""
+"""The public face: what the author of a scenario imports, the pytest plugin and the command line."""

@@ -33,6 +33,7 @@ class Quiescence:
             if not baseline or not baseline.get("nodes")
         ]
         findings = [] if missing else _differences(before, after)
+        findings += [] if missing else _escaped(before, after)
         untold = lost_records(history, "fault")
         findings += [
             f"{fault_text(fault)} (injected at {fault.records[0].time_ns} ns) was never healed"
@@ -64,6 +65,11 @@ def quiescence() -> Quiescence:
     A system pod that a controller replaced under a generated name counts as the same pod.
     """
     return Quiescence()
+
+
+def _escaped(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    packets = after.get("escaped_packets", 0) - before.get("escaped_packets", 0)
+    return [f"{packets} packets left the machine: the cluster is not sealed"] if packets > 0 else []
 
 
 PARTS = ("nodes", "namespaces", "volumes", "system_pods")

@@ -1,0 +1,239 @@
+"""One experiment from deployment to sealed history, on one screen: the only place that puts the parts together."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from chaos import steady_state
+from chaos.cluster import PROBE_PORT, Cluster
+from chaos.errors import ClusterError, HarnessError, SteadyStateError
+from chaos.history import History, HistoryWriter, Json
+from chaos.history import seal as seal_history
+from chaos.nemesis import Fault, Nemesis, Scene
+from chaos.probes import inside as probes
+from chaos.probes.inside import Cadence, Inside
+from chaos.recorder import Recorder
+from chaos.stack import RUN_LABEL, Stack
+from chaos.steady_state import Condition, View
+from chaos.waiting import poll
+
+BEFORE_S = 5.0
+AFTER_S = 5.0
+FIRST_OPERATION_S = 30
+GONE_S = 180
+
+
+class Workload(Protocol):
+    """What the clients do; the experiment only passes it on."""
+
+    @property
+    def port(self) -> int | None:
+        """The NodePort it wants, None for the stack's own."""
+
+    def as_fact(self) -> dict[str, Json]:
+        """What a history keeps of it."""
+
+
+class Load(Protocol):
+    """Carries a workload out in a process of its own."""
+
+    def start(self, workload: Any, target: str, segment: Path, log: Path) -> None:
+        """Start; returns once it records."""
+
+    def first_invocation(self, timeout_s: float) -> int:
+        """Wait for the first operation."""
+
+    def stop(self, timeout_s: float = 30) -> None:
+        """Stop in order; raises LoadError where its record is not whole."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one experiment is to do."""
+
+    scenario: str
+    stack: Stack
+    workload: Workload
+    faults: Sequence[Fault]
+    seed: int
+    directory: Path
+    probe_image: str
+    steady: Sequence[Condition] = steady_state.STEADY
+    before_s: float = BEFORE_S
+    after_s: float = AFTER_S
+    images: dict[str, str] = field(default_factory=dict)
+
+
+def run(plan: Plan, cluster: Cluster, load_factory: Callable[[], Load], say: Callable[[str], None]) -> History:
+    """Run the plan and return its sealed history, which is on disk by then.
+
+    Whatever happens, faults are healed, the load is stopped, the namespace is removed and the history is sealed; an
+    error or an interrupt goes on afterwards. Raises SteadyStateError where the stack was not sound to begin with.
+    """
+    (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
+    writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
+    try:
+        _Experiment(plan, cluster, load_factory, writers, say).run()
+    finally:
+        for writer in writers.values():
+            writer.close()
+        segments = [*(w.path for w in writers.values()), *plan.directory.glob("load.jsonl")]
+        history = seal_history(segments, plan.directory / "history.jsonl")
+        for segment in segments:
+            segment.unlink()
+    return history
+
+
+class _Experiment:
+    def __init__(
+        self,
+        plan: Plan,
+        cluster: Cluster,
+        load_factory: Callable[[], Load],
+        writers: dict[str, HistoryWriter],
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan = plan
+        self.cluster = cluster
+        self.kube = cluster.kube
+        self.load_factory = load_factory
+        self.writer = writers["harness"]
+        self.writers = writers
+        self.say = say
+        self.rng = random.Random(plan.seed)  # noqa: S311 - a seed that replays, not a secret
+        self.namespace = f"ks-{plan.stack.name}-{plan.seed & 0xFFFF:04x}-{time.time_ns() // 10**6 % 10**6:06d}"[:63]
+        self.pause = threading.Event()
+
+    def run(self) -> None:
+        self.cluster.require_mark()
+        self._write_facts()
+        with ExitStack() as undo:
+            undo.callback(self._read_baseline_after)
+            undo.callback(self._remove)
+            self._make_namespace()
+            recorder = Recorder(self.kube, self.namespace, self.writers["api"])
+            undo.callback(recorder.stop)
+            recorder.start()
+            undo.callback(self._keep_logs, recorder)
+            view = self._deploy(recorder)
+            cadence = Cadence(view.inside, self.writers["probe"], *self._questions())
+            undo.callback(cadence.stop)
+            cadence.start()
+            with self.phase("steady"):
+                steady_state.hold(self.plan.steady, view)
+            self._disturb(recorder, view)
+
+    def _disturb(self, recorder: Recorder, view: View) -> None:
+        """The part under load: before, fault, recover, after."""
+        plan = self.plan
+        load = self.load_factory()
+        log = plan.directory / "logs" / "locust.log"
+        target = view.address
+        if target is None:
+            raise ClusterError(f"stack {plan.stack.name} has no NodePort for its clients; give its Service one")
+        with ExitStack() as undo:
+            load.start(plan.workload, target, plan.directory / "load.jsonl", log)
+            undo.callback(load.stop)
+            load.first_invocation(FIRST_OPERATION_S)
+            with self.phase("before"):
+                self.pause.wait(plan.before_s)
+            scene = Scene(self.cluster.name, self.kube, self.namespace, recorder, self.rng, self.cluster.require_mark)
+            with self.phase("fault"):
+                Nemesis(scene, self.writer).run(plan.faults)
+            with self.phase("recover"):
+                try:
+                    steady_state.hold(plan.steady, view)
+                except SteadyStateError as error:  # after the fault this is for the checkers to judge
+                    self.note(f"after the fault: {error}")
+            with self.phase("after"):
+                self.pause.wait(plan.after_s)
+
+    def _write_facts(self) -> None:
+        plan = self.plan
+        experiment = {
+            "scenario": plan.scenario,
+            "stack": plan.stack.name,
+            "namespace": self.namespace,
+            "seed": plan.seed,
+            "load_s": {"before": plan.before_s, "after": plan.after_s},
+        }
+        facts = {
+            "experiment": experiment,
+            "stack": plan.stack.facts(),
+            "cluster": self.cluster.facts(),
+            "workload": plan.workload.as_fact(),
+            "images": plan.images,
+            "baseline": self.cluster.read_baseline(),
+        }
+        for name, value in facts.items():
+            self.writer.write("fact", name=name, value=value)
+        self.writer.clock()
+
+    def _make_namespace(self) -> None:
+        labels = {RUN_LABEL: str(self.plan.seed)}
+        self.kube.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
+        )
+
+    def _deploy(self, recorder: Recorder) -> View:
+        plan = self.plan
+        with self.phase("deploy"):
+            for document in probes.manifest(plan.probe_image, PROBE_PORT):
+                self.kube.apply(document, self.namespace)
+            plan.stack.deploy(self.kube, self.namespace, recorder)
+            inside = Inside(self.cluster.address(PROBE_PORT))
+            inside.ready()
+        port = plan.workload.port or plan.stack.node_port
+        address = self.cluster.address(port) if port else None
+        return View(plan.stack, self.namespace, recorder, inside, address)
+
+    def _questions(self) -> tuple[list[str], list[str]]:
+        """The names and URLs of the stack's stable identities, asked for all along."""
+        names = [f"{pod}.{svc}.{self.namespace}.svc.cluster.local" for pod, svc in self.plan.stack.identities().items()]
+        return names, [f"http://{name}/identity" for name in names]
+
+    def _keep_logs(self, recorder: Recorder) -> None:
+        folder = self.plan.directory / "logs"
+        for pod in recorder.objects("Pod"):
+            for container in pod.state["containers"]:
+                with suppress(HarnessError):  # a container that never started has none
+                    text = self.kube.logs(pod.name, self.namespace, container["name"])
+                    (folder / f"{pod.name}.{container['name']}.log").write_text(text)
+        events = [
+            f"{e.state['type']} {e.state['about']['kind']}/{e.state['about']['name']} {e.state['reason']}: "
+            f"{e.state['message']} (x{e.state['count']})"
+            for e in recorder.objects("Event")
+        ]
+        (folder / "events.txt").write_text("\n".join(events) + "\n")
+
+    def _remove(self) -> None:
+        with self.phase("remove"):
+            if self.kube.delete("Namespace", self.namespace):
+                what = f"the namespace {self.namespace} is gone"
+                poll(
+                    lambda: self.kube.get("Namespace", self.namespace), lambda n: n is None, timeout_s=GONE_S, what=what
+                )
+
+    def _read_baseline_after(self) -> None:
+        self.cluster.settle()
+        self.writer.write("fact", name="baseline_after", value=self.cluster.read_baseline())
+        self.writer.clock()
+
+    def note(self, text: str) -> None:
+        self.writer.write("note", text=text)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.say(name)
+        self.writer.write("phase", name=name, edge="begin")
+        try:
+            yield
+        finally:
+            self.writer.write("phase", name=name, edge="end")

@@ -1,0 +1,81 @@
+"""scale: a workload is given another number of replicas, and its own back afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaos import journal
+from chaos.errors import FaultError
+from chaos.history import Json
+from chaos.journal import Entry
+from chaos.nemesis import Scene
+from chaos.recorder import Recorder
+
+EFFECT_S = 120
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Scales ``kind/name`` to ``replicas`` for ``hold_s`` seconds."""
+
+    kind: str
+    workload: str
+    replicas: int
+    hold_s: float = 0.0
+    name: str = "scale"
+
+    def aim(self, scene: Scene) -> Scaled:
+        """See Fault."""
+        before = scene.kube.replicas(self.kind, self.workload, scene.namespace)
+        if before is None:
+            raise FaultError(f"there is no {self.kind} {self.workload}; the fault has no target")
+        if before == self.replicas:
+            raise FaultError(f"{self.kind} {self.workload} has {before} replicas already; scaling to that is no fault")
+        arguments = {"kind": self.kind, "name": self.workload, "namespace": scene.namespace, "replicas": before}
+        return Scaled(scene, self, before, Entry(scene.cluster, "scale", arguments))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """See Disturbance."""
+
+    scene: Scene
+    fault: Scale
+    before: int
+    entry: Entry
+
+    @property
+    def target(self) -> dict[str, Json]:
+        """The workload."""
+        return {"kind": self.fault.kind, "name": self.fault.workload, "namespace": self.scene.namespace}
+
+    def inject(self) -> dict[str, Json]:
+        """Set the number of replicas."""
+        journal.plan(self.entry)
+        self.scene.kube.scale(self.fault.kind, self.fault.workload, self.scene.namespace, self.fault.replicas)
+        return {"replicas_before": self.before, "replicas_after": self.fault.replicas}
+
+    def effect(self) -> dict[str, Json]:
+        """Exactly so many replicas are ready."""
+        wanted = self.fault.replicas
+
+        def reached(recorder: Recorder) -> bool:
+            seen = recorder.get(self.fault.kind, self.fault.workload)
+            return seen is not None and seen.state["replicas"] == wanted == seen.state["ready_replicas"]
+
+        what = f"{self.fault.kind} {self.fault.workload} has {wanted} ready replicas"
+        self.scene.recorder.wait(reached, EFFECT_S, what)
+        return {"ready_replicas": wanted}
+
+    def heal(self) -> dict[str, Json]:
+        """Give it back its own number of replicas."""
+        if self.scene.kube.replicas(self.fault.kind, self.fault.workload, self.scene.namespace) is not None:
+            self.scene.kube.scale(self.fault.kind, self.fault.workload, self.scene.namespace, self.before)
+        journal.done(self.entry)
+        return {"replicas": self.before}
+
+
+def scale(workload: str, replicas: int, hold_s: float = 0.0) -> Scale:
+    """Scale ``Kind/name`` (or a Deployment's name alone) to ``replicas``, and back after ``hold_s`` seconds."""
+    kind, slash, name = workload.partition("/")
+    return Scale(kind, name, replicas, hold_s) if slash else Scale("Deployment", workload, replicas, hold_s)

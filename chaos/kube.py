@@ -1,0 +1,324 @@
+"""The only module that speaks to the Kubernetes API. What it hands out is frozen and small.
+
+Watches are read from the HTTP stream directly, so that they can be ended from another thread at once and be
+resumed where they broke off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import urllib3
+from kubernetes import config  # noqa: TID251 - this is the one place
+from kubernetes.client.exceptions import ApiException  # noqa: TID251
+from kubernetes.dynamic import DynamicClient  # noqa: TID251
+from kubernetes.dynamic.exceptions import ResourceNotFoundError  # noqa: TID251
+
+from chaos.errors import ClusterError, StackError
+from chaos.history import Json
+from chaos.state import state_of
+
+FIELD_MANAGER = "kindstorm"
+REQUEST_S = 30
+WATCH_S = 300
+
+API_VERSIONS = {
+    "DaemonSet": "apps/v1",
+    "Deployment": "apps/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "ReplicaSet": "apps/v1",
+    "StatefulSet": "apps/v1",
+}
+"""Where kinds that the harness itself asks for live; all others are in v1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One Kubernetes object as it was at one moment; ``state`` is what a history keeps of it."""
+
+    kind: str
+    namespace: str | None
+    name: str
+    uid: str
+    version: str
+    labels: dict[str, str]
+    state: dict[str, Json]
+
+    @classmethod
+    def of(cls, raw: dict[str, Any], kind: str) -> Seen:
+        """From the API's own JSON."""
+        meta = raw["metadata"]
+        labels = dict(meta.get("labels") or {})
+        namespace = meta.get("namespace")
+        version = meta["resourceVersion"]
+        return cls(kind, namespace, meta["name"], meta["uid"], version, labels, state_of(kind, raw))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of a watch: seen (listed) | added | modified | deleted | synced | gap, at a monotonic time in ns."""
+
+    verb: str
+    time_ns: int
+    seen: Seen | None = None
+    from_ns: int = 0
+
+
+class Kube:
+    """A connection to one cluster. Threads that watch use it too: each request has a connection of its own."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        try:
+            self._client: Any = config.new_client_from_config(config_file=str(kubeconfig))
+        except config.ConfigException as error:
+            raise ClusterError(f"{kubeconfig} is not a kubeconfig with a current context: {error}") from error
+        self._client.configuration.retries = False
+        self._lock = threading.Lock()
+        self._dynamic: Any = None
+
+    def _resource(self, kind: str, api_version: str | None = None) -> Any:
+        with self._lock:
+            try:
+                if self._dynamic is None:
+                    self._dynamic = DynamicClient(self._client)
+                return self._dynamic.resources.get(api_version=api_version or API_VERSIONS.get(kind, "v1"), kind=kind)
+            except ResourceNotFoundError:
+                raise StackError(f"this cluster has no kind {kind} in {api_version or 'v1'}") from None
+            except (ApiException, urllib3.exceptions.HTTPError) as error:
+                raise ClusterError(f"the API server does not answer: {_reason(error)}") from error
+
+    def _ask(self, what: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except ApiException as error:
+            raise ApiRefusal(f"{what}: {_reason(error)}", error.status or 0) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"{what}: the API server does not answer: {_reason(error)}") from error
+
+    def list(self, kind: str, namespace: str | None = None, labels: str | None = None) -> list[Seen]:
+        """All objects of a kind, in one namespace or everywhere."""
+        resource = self._resource(kind)
+        found = self._ask(
+            f"list {kind}", lambda: resource.get(namespace=namespace, label_selector=labels, _request_timeout=REQUEST_S)
+        )
+        return [Seen.of(item, kind) for item in found.to_dict()["items"]]
+
+    def raw(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """One object as the API has it, or None where there is none."""
+        resource = self._resource(kind)
+        try:
+            found = self._ask(
+                f"get {kind} {name}", lambda: resource.get(name=name, namespace=namespace, _request_timeout=REQUEST_S)
+            )
+        except ApiRefusal as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return dict(found.to_dict())
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Seen | None:
+        """One object, or None where there is none."""
+        raw = self.raw(kind, name, namespace)
+        return None if raw is None else Seen.of(raw, kind)
+
+    def apply(self, document: dict[str, Any], namespace: str | None = None) -> Seen:
+        """Apply one document server-side; unknown fields are refused, not dropped. Raises ApiRefusal."""
+        kind, name = document["kind"], document["metadata"]["name"]
+        resource = self._resource(kind, document["apiVersion"])
+        done = self._ask(
+            f"apply {kind} {name}",
+            lambda: resource.server_side_apply(
+                body=document,
+                name=name,
+                namespace=namespace if resource.namespaced else None,
+                field_manager=FIELD_MANAGER,
+                force_conflicts=True,
+                query_params=[("fieldValidation", "Strict")],
+                _request_timeout=REQUEST_S,
+            ),
+        )
+        return Seen.of(done.to_dict(), kind)
+
+    def patch(self, kind: str, name: str, body: dict[str, Any], namespace: str | None = None) -> Seen:
+        """Merge-patch one object."""
+        resource = self._resource(kind)
+        done = self._ask(
+            f"patch {kind} {name}",
+            lambda: resource.patch(
+                body=body,
+                name=name,
+                namespace=namespace,
+                content_type="application/merge-patch+json",
+                _request_timeout=REQUEST_S,
+            ),
+        )
+        return Seen.of(done.to_dict(), kind)
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, uid: str | None = None) -> bool:
+        """Delete one object gracefully, only while it has this UID; False where there is none to delete."""
+        resource = self._resource(kind)
+        options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        try:
+            self._ask(
+                f"delete {kind} {name}",
+                lambda: resource.delete(name=name, namespace=namespace, body=options, _request_timeout=REQUEST_S),
+            )
+        except ApiRefusal as refusal:
+            if refusal.status in (404, 409):
+                return False
+            raise
+        return True
+
+    def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
+        """Set the wanted number of replicas."""
+        self.patch(kind, name, {"spec": {"replicas": replicas}}, namespace)
+
+    def replicas(self, kind: str, name: str, namespace: str) -> int | None:
+        """The wanted number of replicas, None where there is no such object."""
+        raw = self.raw(kind, name, namespace)
+        return None if raw is None else int(raw["spec"].get("replicas", 1))
+
+    def logs(self, pod: str, namespace: str, container: str, *, limit_bytes: int = 1 << 22) -> str:
+        """What a container of a pod has written so far, at most ``limit_bytes`` of it."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&limitBytes={limit_bytes}"
+        host = self._client.configuration.host
+        try:
+            answer = self._client.rest_client.pool_manager.request("GET", host + path, timeout=REQUEST_S, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"logs of {pod}: the API server does not answer: {_reason(error)}") from error
+        if answer.status != 200:
+            raise ApiRefusal(f"logs of {pod}/{container}: {answer.data[:200]!r}", answer.status)
+        return bytes(answer.data).decode(errors="replace")
+
+    def watch(self, kind: str, namespace: str | None = None) -> Watch:
+        """A watch on all objects of a kind; iterate over it in a thread of its own, close it from any other."""
+        resource = self._resource(kind)
+        host = self._client.configuration.host
+        return Watch(kind, host + resource.path(namespace=namespace), self._client.rest_client.pool_manager)
+
+
+class ApiRefusal(ClusterError):
+    """The API server answered and refused; ``status`` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ApiException):
+        try:
+            return f"{error.status}: {orjson.loads(error.body or b'')['message']}"
+        except (ValueError, KeyError, TypeError):
+            return f"{error.status} {error.reason}"
+    return f"{type(error).__name__}: {error}"
+
+
+class Watch:
+    """A list, then every change after it. Resumes after disconnects; what may have been missed is a ``gap``."""
+
+    def __init__(self, kind: str, url: str, http: Any) -> None:
+        self.kind = kind
+        self._url = url
+        self._http = http
+        self._closed = threading.Event()
+        self._stream: Any = None
+        self._version = ""
+        self._known: dict[str, Seen] = {}
+
+    def close(self) -> None:
+        """End the watch at once; the iteration stops."""
+        self._closed.set()
+        stream = self._stream
+        if stream is not None:
+            with contextlib.suppress(ValueError, OSError, RuntimeError):  # it may end by itself at this very moment
+                stream.shutdown()
+
+    def __iter__(self) -> Iterator[Change]:
+        """Yields ``seen`` for what is there, ``synced``, then each change as it arrives."""
+        last_ns = time.monotonic_ns()
+        first = True
+        while not self._closed.is_set():
+            try:
+                if not self._version:
+                    changes = list(self._relist(first))
+                    if not first:
+                        yield Change("gap", time.monotonic_ns(), from_ns=last_ns)
+                    yield from changes
+                    yield Change("synced", time.monotonic_ns())
+                    first = False
+                for change in self._follow():
+                    last_ns = change.time_ns
+                    yield change
+            except (urllib3.exceptions.HTTPError, OSError, _Expired, ValueError):
+                self._closed.wait(0.2)
+
+    def _relist(self, first: bool) -> Iterator[Change]:
+        answer = self._http.request("GET", self._url, timeout=REQUEST_S, retries=False)
+        if answer.status != 200:
+            raise _Expired
+        body = orjson.loads(answer.data)
+        now = time.monotonic_ns()
+        current = {}
+        for item in body["items"]:
+            seen = Seen.of(item, self.kind)
+            current[seen.uid] = seen
+            known = self._known.get(seen.uid)
+            if first or known is None or known.version != seen.version:
+                yield Change("seen", now, seen)
+        for uid, seen in self._known.items():
+            if uid not in current:
+                yield Change("deleted", now, seen)
+        self._known = current
+        self._version = body["metadata"]["resourceVersion"]
+
+    def _follow(self) -> Iterator[Change]:
+        query = f"?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_S}&resourceVersion={self._version}"
+        timeout = urllib3.Timeout(connect=REQUEST_S, read=WATCH_S + 30)
+        self._stream = self._http.request(
+            "GET", self._url + query, preload_content=False, timeout=timeout, retries=False
+        )
+        try:
+            if self._stream.status != 200:
+                self._version = ""
+                raise _Expired
+            rest = b""
+            for part in self._stream.stream(1 << 16, decode_content=True):
+                now = time.monotonic_ns()
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    change = self._change(orjson.loads(line), now)
+                    if change is not None:
+                        yield change
+                if self._closed.is_set():
+                    return
+        finally:
+            self._stream.close()
+
+    def _change(self, event: dict[str, Any], now: int) -> Change | None:
+        if event["type"] == "ERROR":
+            self._version = ""
+            raise _Expired
+        raw = event["object"]
+        self._version = raw["metadata"]["resourceVersion"]
+        if event["type"] == "BOOKMARK":
+            return None
+        seen = Seen.of(raw, self.kind)
+        if event["type"] == "DELETED":
+            self._known.pop(seen.uid, None)
+        else:
+            self._known[seen.uid] = seen
+        return Change(event["type"].lower(), now, seen)
+
+
+class _Expired(Exception):
+    """The server no longer knows the version to go on from: list again."""

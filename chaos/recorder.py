@@ -1,0 +1,133 @@
+"""Watches the cluster into the history, and keeps the present picture for whoever waits on it.
+
+One thread a kind. Nothing here polls: a wait is woken by the change it waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from chaos.errors import WaitTimeout
+from chaos.history import HistoryWriter
+from chaos.kube import Change, Kube, Seen, Watch
+
+Value = TypeVar("Value")
+
+NAMESPACED = ("Pod", "PersistentVolumeClaim", "EndpointSlice", "StatefulSet", "Deployment", "ReplicaSet", "Event")
+GLOBAL = ("Node",)
+SYNC_S = 30
+CLOCK_S = 1.0
+
+
+class Recorder:
+    """Records every change of the watched kinds in one namespace, and of the nodes, from start to stop."""
+
+    def __init__(self, kube: Kube, namespace: str, writer: HistoryWriter) -> None:
+        self._writer = writer
+        self._objects: dict[tuple[str, str], Seen] = {}
+        self._changed = threading.Condition()
+        self._synced: set[str] = set()
+        self._stop = threading.Event()
+        self._failed: BaseException | None = None
+        self._watches: list[Watch] = [kube.watch(kind, namespace) for kind in NAMESPACED]
+        self._watches += [kube.watch(kind) for kind in GLOBAL]
+        self._threads = [
+            threading.Thread(target=self._record, args=(watch,), name=f"watch-{watch.kind}", daemon=True)
+            for watch in self._watches
+        ]
+        self._threads.append(threading.Thread(target=self._tick, name="clock", daemon=True))
+
+    def start(self) -> Self:
+        """Start all watches and return once each has listed what is there."""
+        for thread in self._threads:
+            thread.start()
+        wanted = {watch.kind for watch in self._watches}
+        self.wait(lambda _: wanted <= self._synced, SYNC_S, "the first lists of all watches")
+        return self
+
+    def stop(self) -> None:
+        """End all watches; a defect in one of them is raised here at the latest."""
+        self._stop.set()
+        for watch in self._watches:
+            watch.close()
+        for thread in self._threads:
+            thread.join(timeout=SYNC_S)
+        if self._failed is not None:
+            raise self._failed
+
+    def objects(self, kind: str) -> list[Seen]:
+        """The objects of a kind as last seen, by name."""
+        with self._changed:
+            found = [seen for (k, _), seen in self._objects.items() if k == kind]
+        return sorted(found, key=lambda seen: seen.name)
+
+    def get(self, kind: str, name: str) -> Seen | None:
+        """One object as last seen, None where it is gone or never was."""
+        return next((seen for seen in self.objects(kind) if seen.name == name), None)
+
+    def wait(self, look: Callable[[Recorder], Value | None], timeout_s: float, what: str) -> Value:
+        """Look after every change until something truthy is found; raises WaitTimeout with the last sight of it."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                if self._failed is not None:
+                    raise self._failed
+                found = look(self)
+                if found:
+                    return found
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise WaitTimeout(f"{what}: not within {timeout_s:g} s; last seen: {self._sight()}")
+                self._changed.wait(left)
+
+    def _sight(self) -> str:
+        pods = [f"{p.name} {p.state['phase']}{'' if p.state['ready'] else ' not ready'}" for p in self.objects("Pod")]
+        return ", ".join(pods) or "no pods"
+
+    def _record(self, watch: Watch) -> None:
+        try:
+            for change in watch:
+                self._write(watch.kind, change)
+                self._note(watch.kind, change)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, and to stop()
+            with self._changed:
+                self._failed = error
+                self._changed.notify_all()
+
+    def _write(self, kind: str, change: Change) -> None:
+        seen = change.seen
+        if change.verb == "gap":
+            self._writer.write(
+                "gap", time_ns=change.time_ns, what=f"watch {kind}", from_ns=change.from_ns, to_ns=change.time_ns
+            )
+        elif seen is not None:
+            self._writer.write(
+                "object",
+                time_ns=change.time_ns,
+                verb=change.verb,
+                object=kind,
+                namespace=seen.namespace,
+                name=seen.name,
+                uid=seen.uid,
+                state=seen.state,
+            )
+
+    def _note(self, kind: str, change: Change) -> None:
+        with self._changed:
+            if change.verb == "synced":
+                self._synced.add(kind)
+            elif change.seen is not None:
+                key = (kind, change.seen.uid)
+                if change.verb == "deleted":
+                    self._objects.pop(key, None)
+                else:
+                    self._objects[key] = change.seen
+            self._changed.notify_all()
+
+    def _tick(self) -> None:
+        while not self._stop.wait(CLOCK_S):
+            self._writer.clock()
+            self._writer.flush()

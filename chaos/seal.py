@@ -1,0 +1,140 @@
+"""Nothing a cluster does may leave the machine.
+
+Traffic to a Service address that nothing answers for follows the default route out of the node, out of the
+engine's bridge and into whatever network the machine is in. A chaos harness makes such traffic all the time. So:
+
+- on every node, what is for the Service range and was not translated is rejected;
+- on the host, what would be forwarded from our bridge to anywhere else is rejected, and what gets past that is
+  counted: the count belongs to every scenario's evidence and must stay zero;
+- the cluster's DNS has no upstream: names of the outside do not exist.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+from chaos.errors import ClusterError
+from chaos.kube import Kube
+from images.engine import docker
+
+NETWORK = "kindstorm"
+BRIDGE = "kindstorm0"
+OWNER_LABEL = "dev.kindstorm.owner"
+SERVICE_RANGE = "10.96.0.0/16"
+"""kind's default range of Service addresses."""
+
+_REJECT = ("-i", BRIDGE, "!", "-o", BRIDGE, "-m", "comment", "--comment", "kindstorm seal", "-j", "REJECT")
+_NODE_SCRIPT = f"""#!/bin/sh
+# Rejects what is for the Service range and no Service translated: it would leave the node by its default route.
+set -eu
+rule() {{
+  chain=$1
+  shift
+  iptables -w -C "$chain" "$@" 2>/dev/null || iptables -w -I "$chain" "$@"
+}}
+rule FORWARD -d {SERVICE_RANGE} -j REJECT
+rule OUTPUT -d {SERVICE_RANGE} -m conntrack ! --ctstate DNAT -j REJECT
+"""
+_NODE_UNIT = """[Unit]
+Description=Rejects untranslated Service traffic
+Before=kubelet.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/kindstorm-seal
+[Install]
+WantedBy=multi-user.target
+"""
+_FORWARD = re.compile(r"^ *forward [^\n{]*(\{[^}]*\})?\n", re.MULTILINE)
+_NO_SUCH_NAME = "    template ANY ANY . {\n        rcode NXDOMAIN\n    }\n"
+
+
+def make_network(owner: str) -> None:
+    """Make the network of our clusters, on a bridge with a name of its own, unless it is there."""
+    known = docker("network", "ls", "--filter", f"name=^{NETWORK}$", "--format", "{{.Name}}")
+    if NETWORK not in known.split():
+        bridge = f"com.docker.network.bridge.name={BRIDGE}"
+        docker("network", "create", "--driver", "bridge", "--opt", bridge, "--label", f"{OWNER_LABEL}={owner}", NETWORK)
+
+
+def seal_host(image: str) -> None:
+    """Reject and count on the host what leaves our bridge; idempotent. ``image`` is a node image that has iptables."""
+    _once(image, ("filter", "DOCKER-USER"), _REJECT)
+    _once(image, ("mangle", "POSTROUTING"), _counter())
+
+
+def unseal_host(image: str) -> None:
+    """Remove what :func:`seal_host` set, and the network; call it when no cluster is left."""
+    for (table, chain), rule in ((("filter", "DOCKER-USER"), _REJECT), (("mangle", "POSTROUTING"), _counter())):
+        while _iptables(image, "-t", table, "-C", chain, *rule, check=False):
+            _iptables(image, "-t", table, "-D", chain, *rule)
+    docker("network", "rm", NETWORK)
+
+
+def escaped_packets(image: str) -> int:
+    """How many packets have left our bridge for anywhere else since the seal was set."""
+    text = _iptables(image, "-t", "mangle", "-nvxL", "POSTROUTING")
+    counts = [int(line.split()[0]) for line in str(text).splitlines() if "kindstorm escaped" in line]
+    if not counts:
+        raise ClusterError(
+            "the seal's packet counter is gone from the host's mangle table; remove the cluster and make it anew"
+        )
+    return sum(counts)
+
+
+def _counter() -> tuple[str, ...]:
+    subnet = docker("network", "inspect", NETWORK, "--format", "{{(index .IPAM.Config 0).Subnet}}")
+    return ("-s", subnet, "!", "-o", BRIDGE, "-m", "comment", "--comment", "kindstorm escaped")
+
+
+def _once(image: str, place: tuple[str, str], rule: tuple[str, ...]) -> None:
+    table, chain = place
+    if not _iptables(image, "-t", table, "-C", chain, *rule, check=False):
+        _iptables(image, "-t", table, "-I", chain, *rule)
+
+
+def _iptables(image: str, *args: str, check: bool = True) -> str | bool:
+    """Run iptables in the host's network: directly as root, through a container otherwise."""
+    if os.geteuid() == 0 and shutil.which("iptables"):
+        command = ["iptables", "-w", *args]
+    else:
+        run = ["docker", "run", "--rm", "--privileged", "--network", "host", "--entrypoint", "iptables"]
+        command = [*run, image, "-w", *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if not check:
+        return done.returncode == 0
+    if done.returncode != 0:
+        raise ClusterError(f"the cluster cannot be sealed: iptables says: {done.stderr.strip()}")
+    return done.stdout
+
+
+def seal_node(container: str) -> None:
+    """Seal one node, now and at each of its later starts."""
+    install = (
+        "cat > /usr/local/sbin/kindstorm-seal && chmod +x /usr/local/sbin/kindstorm-seal && kindstorm-seal",
+        "cat > /etc/systemd/system/kindstorm-seal.service && systemctl enable --quiet kindstorm-seal.service",
+    )
+    for command, text in zip(install, (_NODE_SCRIPT, _NODE_UNIT), strict=True):
+        docker("exec", "--interactive", container, "sh", "-c", command, stdin=text.encode())
+
+
+def seal_dns(kube: Kube) -> str:
+    """Take the upstream away from the cluster's DNS; returns the Corefile that is in force then."""
+    config = kube.raw("ConfigMap", "coredns", "kube-system")
+    if config is None:
+        raise ClusterError("the cluster has no ConfigMap coredns in kube-system; its DNS cannot be sealed")
+    corefile = str(config["data"]["Corefile"])
+    sealed = without_upstream(corefile)
+    if sealed != corefile:
+        kube.patch("ConfigMap", "coredns", {"data": {"Corefile": sealed}}, "kube-system")
+        for pod in kube.list("Pod", "kube-system", "k8s-app=kube-dns"):
+            kube.delete("Pod", pod.name, "kube-system", uid=pod.uid)
+    return sealed
+
+
+def without_upstream(corefile: str) -> str:
+    """The Corefile with every ``forward`` replaced by the answer that the name does not exist."""
+    return _FORWARD.sub(_NO_SUCH_NAME, corefile, count=1) if _FORWARD.search(corefile) else corefile

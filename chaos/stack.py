@@ -1,0 +1,147 @@
+"""A stack: plain manifests, applied to a namespace of their own and waited for until every workload is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from chaos.errors import StackError, WaitTimeout
+from chaos.history import Json
+from chaos.kube import ApiRefusal, Kube
+from chaos.recorder import Recorder
+
+STACKS = Path(__file__).parent.parent / "manifests" / "stacks"
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+READY_S = 120
+REMOVE_S = 120
+RUN_LABEL = "kindstorm.dev/run"
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The documents of one stack. ``node_port`` is where its clients come in; ``stand_ins`` what is not genuine."""
+
+    name: str
+    documents: tuple[Document, ...]
+    node_port: int | None = None
+    stand_ins: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Stack:
+        """Read a multi-document manifest; raises StackError naming the file and what is wrong."""
+        try:
+            documents = [d for d in yaml.safe_load_all(path.read_text()) if d is not None]
+        except OSError as error:
+            raise StackError(f"the manifest {path} cannot be read: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        for number, document in enumerate(documents, start=1):
+            named = isinstance(document, dict) and (document.get("metadata") or {}).get("name")
+            if not (named and document.get("kind") and document.get("apiVersion")):
+                raise StackError(f"{path}, document {number}: apiVersion, kind and metadata.name are needed")
+        if not documents:
+            raise StackError(f"{path} holds no document")
+        return cls(path.stem, tuple(documents), _first_node_port(documents))
+
+    def patched(self, change: Callable[[Document], None], name: str | None = None) -> Stack:
+        """A copy in which ``change`` has edited each document in place; broken twins of a stack are made so."""
+        documents = yaml.safe_load(yaml.safe_dump(list(self.documents)))
+        for document in documents:
+            change(document)
+        return replace(self, name=name or self.name, documents=tuple(documents))
+
+    def images(self) -> list[str]:
+        """Every image its pods name."""
+        found = (c["image"] for d in self.documents for c in _containers(d) if "image" in c)
+        return sorted(set(found))
+
+    def workloads(self) -> list[dict[str, Json]]:
+        """Its workloads: {kind, name, replicas}."""
+        return [
+            {"kind": d["kind"], "name": d["metadata"]["name"], "replicas": (d.get("spec") or {}).get("replicas", 1)}
+            for d in self.documents
+            if d["kind"] in WORKLOADS
+        ]
+
+    def identities(self) -> dict[str, str]:
+        """Pod names that a StatefulSet promises, each with the headless Service that names it in DNS."""
+        return {
+            f"{d['metadata']['name']}-{ordinal}": d["spec"]["serviceName"]
+            for d in self.documents
+            if d["kind"] == "StatefulSet" and d["spec"].get("serviceName")
+            for ordinal in range(d["spec"].get("replicas", 1))
+        }
+
+    def facts(self) -> dict[str, Json]:
+        """What a history keeps of it."""
+        services = [d["metadata"]["name"] for d in self.documents if d["kind"] == "Service"]
+        return {
+            "name": self.name,
+            "workloads": self.workloads(),
+            "services": services,
+            "node_port": self.node_port,
+            "identities": sorted(self.identities()),
+            "images": self.images(),
+            "stand_ins": self.stand_ins,
+        }
+
+    def deploy(self, kube: Kube, namespace: str, recorder: Recorder) -> None:
+        """Apply all documents in order and wait until every workload is ready; raises StackError saying why not."""
+        for document in self.documents:
+            try:
+                kube.apply(document, namespace)
+            except ApiRefusal as refusal:
+                raise StackError(f"stack {self.name}: {refusal}") from refusal
+        self.wait_ready(recorder)
+
+    def wait_ready(self, recorder: Recorder, timeout_s: float = READY_S) -> None:
+        """Wait, on watches, until every workload has all its replicas ready."""
+        try:
+            recorder.wait(self.is_ready, timeout_s, f"stack {self.name} is ready")
+        except WaitTimeout as error:
+            raise StackError(f"{error}; {_complaints(recorder)}") from error
+
+    def is_ready(self, recorder: Recorder) -> bool:
+        """Whether every workload is observed, updated and has its wanted replicas ready, and no more."""
+        for workload in self.workloads():
+            seen = recorder.get(workload["kind"], workload["name"])
+            if seen is None or seen.state["observed_generation"] != seen.state["generation"]:
+                return False
+            wanted = seen.state["replicas"]
+            if seen.state["ready_replicas"] != wanted or seen.state["updated_replicas"] < wanted:
+                return False
+            pods = [p for p in recorder.objects("Pod") if _belongs(p.state, workload)]
+            if len(pods) != wanted or any(p.state["deleting"] for p in pods):
+                return False
+        return True
+
+
+def _belongs(pod: dict[str, Json], workload: dict[str, Json]) -> bool:
+    owner = pod.get("owner") or {}
+    if owner.get("kind") == "ReplicaSet":
+        return bool(workload["kind"] == "Deployment" and owner["name"].rpartition("-")[0] == workload["name"])
+    return bool(owner.get("kind") == workload["kind"] and owner.get("name") == workload["name"])
+
+
+def _complaints(recorder: Recorder) -> str:
+    warnings = [e.state for e in recorder.objects("Event") if e.state["type"] == "Warning"]
+    said = [f"{w['about']['kind']} {w['about']['name']}: {w['message']}" for w in warnings[-3:]]
+    return "; ".join(said) or "the cluster gave no warning"
+
+
+def _containers(document: Document) -> Iterator[Document]:
+    spec = document.get("spec") or {}
+    template = spec if document["kind"] == "Pod" else (spec.get("template") or {}).get("spec") or {}
+    for field_name in ("initContainers", "containers"):
+        yield from template.get(field_name) or []
+
+
+def _first_node_port(documents: list[Document]) -> int | None:
+    ports = (p for d in documents if d["kind"] == "Service" for p in (d.get("spec") or {}).get("ports") or [])
+    return next((p["nodePort"] for p in ports if p.get("nodePort")), None)

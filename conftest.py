@@ -1,0 +1,1 @@
+"""What is this repository's own: everything a scenario needs comes from the installed plugin."""

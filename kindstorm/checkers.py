@@ -1,0 +1,17 @@
+"""The checkers a scenario can judge by."""
+
+from chaos.checkers import Outcome, Verdict, availability, identity, quiescence, recovery
+
+INVALID, UNKNOWN, VALID = Outcome.INVALID, Outcome.UNKNOWN, Outcome.VALID
+
+__all__ = [
+    "INVALID",
+    "UNKNOWN",
+    "VALID",
+    "Outcome",
+    "Verdict",
+    "availability",
+    "identity",
+    "quiescence",
+    "recovery",
+]

@@ -1,0 +1,153 @@
+"""The pytest plugin: options, fixtures, and how verdicts count. Installed with the package, it needs no conftest."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.errors import HarnessError, Unsupported
+from chaos.nemesis import Fault
+from chaos.stack import Stack
+from chaos.steady_state import STEADY, Condition
+from kindstorm.run import Run, UnknownVerdictError
+from kindstorm.session import Options, Session
+from kindstorm.stacks import Stacks
+from load.profiles import Workload
+
+SESSION = pytest.StashKey[Session]()
+REPORT = pytest.StashKey[Path | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Our options; --keep-cluster, --kubeconfig, --kind-image are pytest-kind's own and are read."""
+    group = parser.getgroup("kindstorm", "kindstorm: chaos on real kind clusters")
+    group.addoption("--kindstorm-kubernetes", metavar="LINE", help="the line of Kubernetes, such as 1.37")
+    group.addoption(
+        "--kindstorm-clocks",
+        choices=("fast", "stock"),
+        default="fast",
+        help="Kubernetes' own clocks: shortened for a laptop (fast, the default) or untouched (stock)",
+    )
+    group.addoption("--kindstorm-seed", type=int, metavar="N", help="replay the targets of the run with this seed")
+    group.addoption("--kindstorm-runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
+    group.addoption(
+        "--kindstorm-rejudge", type=Path, metavar="RUN_DIR", help="judge a stored run again, with no cluster"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take note of the options; nothing is made before a scenario asks for it."""
+    option = config.getoption
+    kubeconfig = option("kubeconfig", None)
+    options = Options(
+        line=option("--kindstorm-kubernetes"),
+        clocks=option("--kindstorm-clocks"),
+        seed=option("--kindstorm-seed"),
+        runs=option("--kindstorm-runs"),
+        rejudge=option("--kindstorm-rejudge"),
+        keep=bool(option("keep_cluster", False)),
+        kubeconfig=Path(kubeconfig) if kubeconfig else None,
+        node_image=option("kind_image", None),
+    )
+    try:
+        session = Session(options)
+    except HarnessError as error:
+        raise pytest.UsageError(f"kindstorm: {error}") from error
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.write(f" {text}" if not text.endswith("\n") else text, flush=True)
+
+    session.say = say
+    config.stash[SESSION] = session
+
+
+@pytest.fixture
+def stacks() -> Stacks:
+    """The documented stacks by name, and any other manifest by its path."""
+    return Stacks()
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
+    """Run one experiment on the session's cluster and get its stored history to judge.
+
+    ``experiment(stack=..., workload=..., faults=[...])``; optional: ``steady`` (conditions), ``before_s`` and
+    ``after_s`` (seconds of load before the fault and after the recovery).
+    """
+    session = request.config.stash[SESSION]
+    scenario = request.node.nodeid
+    title = (inspect.getdoc(request.function) or request.node.name).splitlines()[0]
+
+    def run(
+        *,
+        stack: Stack,
+        workload: Workload,
+        faults: list[Fault],
+        steady: tuple[Condition, ...] = STEADY,
+        before_s: float = 5.0,
+        after_s: float = 5.0,
+    ) -> Run:
+        return session.experiment(scenario, title, stack, workload, faults, steady, before_s, after_s)
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A broken promise is a failure; an unknown verdict or our own failure is an error; unsupported is a skip."""
+    if call.excinfo is not None and call.excinfo.errisinstance(Unsupported):
+        call.excinfo = pytest.ExceptionInfo.from_exception(pytest.skip.Exception(str(call.excinfo.value)))
+    outcome: Any = yield
+    report: pytest.TestReport = outcome
+    if call.excinfo is not None and call.excinfo.errisinstance((UnknownVerdictError, HarnessError)):
+        report.when = "verdict"  # type: ignore[assignment]  # pytest counts every failure outside "call" as an error
+        report.longrepr = str(call.excinfo.value)
+    session = item.config.stash[SESSION]
+    if "experiment" in getattr(item, "fixturenames", ()):
+        _note_test(session, report)
+    return outcome
+
+
+def _note_test(session: Session, report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome != "passed":
+        outcome = "error" if report.failed and report.when != "call" else report.outcome
+        message = str(report.longrepr) if report.longrepr else ""
+        session.tests.append((report.nodeid, outcome, report.duration, message))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show what is not known as an error, never as a failure or a pass."""
+    if getattr(report, "when", None) == "verdict" and report.failed:
+        return "error", "E", "UNKNOWN"
+    return None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the reports and let go of the cluster, also after an interrupt."""
+    ours = session.config.stash.get(SESSION, None)
+    if ours is None:
+        return
+    try:
+        session.config.stash[REPORT] = ours.finish()
+    except HarnessError as error:
+        ours.notes.append(str(error))
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        raise pytest.UsageError(f"kindstorm: {error}") from error
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    """The table of verdicts and the path of the report, last."""
+    path = config.stash.get(REPORT, None)
+    if path is not None:
+        config.stash[SESSION].print_summary(path)

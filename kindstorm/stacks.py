@@ -1,0 +1,23 @@
+"""The documented stacks by name, and any other manifest by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chaos.stack import STACKS, Stack
+
+
+class Stacks:
+    """What the fixture ``stacks`` gives."""
+
+    def nginx(self) -> Stack:
+        """S2: a Deployment of two nginx pods behind a Service."""
+        return Stack.load(STACKS / "nginx.yaml")
+
+    def web(self) -> Stack:
+        """A StatefulSet of three, each pod with a name in DNS and a volume of its own."""
+        return Stack.load(STACKS / "web.yaml")
+
+    def load(self, path: str | Path) -> Stack:
+        """Any manifest; its first NodePort is where the clients come in."""
+        return Stack.load(Path(path))
