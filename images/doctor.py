@@ -22,7 +22,7 @@ from images.catalogue import Catalogue, Line, short_reference
 MEMINFO = Path("/proc/meminfo")
 CGROUP_V2 = Path("/sys/fs/cgroup/cgroup.controllers")
 MEMORY_GIB = 4
-"""Measured: 520-630 MiB a control plane, 205-250 MiB a worker: about 3 GiB for five nodes, the rest for stack and load."""
+"""Measured: 520-630 MiB a control plane, 205-250 MiB a worker: about 3 GiB for five nodes; the rest is the stack's."""
 DISK_BUILDING_GIB = 15
 DISK_RUNNING_GIB = 5
 NOTHING = "nothing to do"
@@ -193,7 +193,7 @@ def _disk(engine_root: Path, building: bool) -> list[Finding]:
     places: dict[int, tuple[str, Path]] = {}
     for what, path in (("the engine's", engine_root), ("the cache's", cache.root())):
         there = next(p for p in (path, *path.parents) if _visible(p))
-        places.setdefault(there.stat().st_dev, (what, there))
+        places.setdefault(_device(there), (what, there))
     found = []
     for what, there in places.values():
         free = shutil.disk_usage(there).free / 2**30
@@ -201,6 +201,10 @@ def _disk(engine_root: Path, building: bool) -> list[Finding]:
         remedy = NOTHING if free >= wanted else f"make room there ({what} data)"
         found.append(Finding("disk", text, free >= wanted, remedy, free < wanted))
     return found
+
+
+def _device(path: Path) -> int:
+    return path.stat().st_dev
 
 
 def _visible(path: Path) -> bool:

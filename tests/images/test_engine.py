@@ -81,8 +81,8 @@ def test_an_image_that_cannot_be_asked_for_is_an_error(tools: Path) -> None:
 # ---- starting and stopping -----------------------------------------------------------------------------------------
 
 
-def test_an_engine_needs_its_command_line(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dockerd without docker is not installed: newer Debians package them apart."""
+def test_an_engine_needs_its_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine without docker is not installed: newer Debians package them apart."""
     found = {"dockerd", "docker"}
     monkeypatch.setattr("shutil.which", lambda name, **_: name if name in found else None)
     assert engine.installed()

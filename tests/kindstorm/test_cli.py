@@ -1,0 +1,150 @@
+"""The command line: one sentence and exit code 1 for what goes wrong, never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.errors import ClusterError
+from images import cache, doctor, engine, inventory, setup
+from images.catalogue import Line
+from images.doctor import Finding
+from images.inventory import Row
+from kindstorm import cli
+
+RUN = [sys.executable, "-c", "from kindstorm.cli import main; main()"]
+COMMANDS = pytest.mark.parametrize("command", [["setup"], ["doctor"], ["images", "list"]], ids=" ".join)
+
+
+@pytest.fixture(autouse=True)
+def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's cache, and tables and sentences are not folded."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "400")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
+    """Run the entry point with these arguments and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["kindstorm", *args])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@COMMANDS
+def test_an_unknown_kubernetes_is_one_sentence(command: list[str], tmp_path: Path) -> None:
+    """The known lines are named, on stderr, and nothing else is shown or made."""
+    done = subprocess.run([*RUN, *command, "--kubernetes", "1.2"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "kindstorm: Kubernetes 1.2 is not in the catalogue; choose one of 1.36, 1.37\n"
+    assert not (tmp_path / "cache").exists()
+
+
+@COMMANDS
+def test_every_command_takes_lines(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a line the default one is meant; --kubernetes may be given more than once."""
+    seen: list[list[str]] = []
+
+    def note(_: object, lines: list[Line], *__: object) -> list[Row]:
+        seen.append([line.name for line in lines])
+        return []
+
+    monkeypatch.setattr(setup, "set_up", note)
+    monkeypatch.setattr(doctor, "examine", note)
+    monkeypatch.setattr(inventory, "rows", note)
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    assert run(monkeypatch, *command) == 0
+    assert run(monkeypatch, *command, "--kubernetes", "1.36", "--kubernetes", "v1.37") == 0
+    assert seen == [["1.37"], ["1.36", "1.37"]]
+    assert capsys.readouterr().err == ""
+
+
+def examine_as(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
+    """Let the doctor find this."""
+    monkeypatch.setattr(doctor, "examine", lambda *_: list(findings))
+
+
+FINE = Finding("memory", "8 GiB", ok=True)
+PROVIDED = Finding("kind", "missing", False, "setup compiles it")
+BLOCKING = Finding("ports", "none", False, "bring lo up", True)
+
+
+def test_the_doctor_is_content(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all is there the table is all there is to say."""
+    examine_as(monkeypatch, FINE)
+    assert run(monkeypatch, "doctor") == 0
+    shown = capsys.readouterr()
+    assert "8 GiB" in shown.out
+    assert "setup" not in shown.out
+    assert shown.err == ""
+
+
+def test_the_doctor_leaves_the_rest_to_setup(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What set-up provides is no failure; the command that does it is named with the lines asked for."""
+    examine_as(monkeypatch, FINE, PROVIDED)
+    assert run(monkeypatch, "doctor", "--kubernetes", "1.36") == 0
+    shown = capsys.readouterr()
+    assert "`kindstorm setup --kubernetes 1.36`" in shown.out
+    assert shown.err == ""
+
+
+def test_the_doctor_fails_where_a_person_must_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table is shown all the same; the sentence on stderr says what to do."""
+    examine_as(monkeypatch, FINE, PROVIDED, BLOCKING)
+    assert run(monkeypatch, "doctor") == 1
+    shown = capsys.readouterr()
+    assert "8 GiB" in shown.out
+    assert shown.err == "kindstorm: clusters cannot run here yet; ports: bring lo up\n"
+
+
+def test_without_an_engine_no_image_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Listing images does not start an engine and does not call all of them missing."""
+    monkeypatch.setattr(engine, "answers", lambda: False)
+    monkeypatch.setattr(engine, "start", lambda: pytest.fail("started an engine"))
+    assert run(monkeypatch, "images", "list") == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("kindstorm: no Docker engine answers")
+
+
+def test_the_images_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe gets long names whole."""
+    name = f"registry.k8s.io/{'x' * 80}:1"
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    monkeypatch.setattr(inventory, "rows", lambda *_: [Row((name,), "nodes", "built", "1", "sha256:ab", 5)])
+    assert run(monkeypatch, "images", "list") == 0
+    assert f"{name.removesuffix(':1')} " in capsys.readouterr().out
+
+
+def test_an_error_of_the_harness_has_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What set-up raises is the sentence, brackets and all."""
+
+    def fail(*_: object) -> None:
+        raise ClusterError("dockerd does not start: [x]")
+
+    monkeypatch.setattr(setup, "set_up", fail)
+    assert run(monkeypatch, "setup") == 1
+    assert capsys.readouterr().err == "kindstorm: dockerd does not start: [x]\n"
+
+
+def test_help_names_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help is an answer, not an error."""
+    assert run(monkeypatch, "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in ("setup", "doctor", "images"))
