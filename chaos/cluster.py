@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,7 @@ class ClusterSpec:
     line: Line
     clocks: str = "fast"
     shape: str = "default"
-    images: tuple[str, ...] = ()
+    probe_image: str = ""
     node_image: str = ""
 
     @property
@@ -88,6 +88,7 @@ class Cluster:
     kube: Kube
     corefile: str = ""
     baseline: dict[str, Json] = field(default_factory=dict)
+    loaded: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def node_image(self) -> str:
@@ -105,6 +106,28 @@ class Cluster:
                 f"NodePort {node_port} is not mapped; use one of {', '.join(map(str, sorted(self.ports)))}"
             )
         return f"http://127.0.0.1:{self.ports[node_port]}"
+
+    def entry(self) -> str:
+        """The container of the entry worker."""
+        names = [node.name for node in self.kube.list("Node", labels=f"{ENTRY}=true")]
+        if len(names) != 1:
+            raise ClusterError(f"the cluster {self.name} has {len(names)} entry workers, it must have one")
+        return names[0]
+
+    def provide(self, references: Iterable[str], nodes: Iterable[str]) -> None:
+        """Import images into nodes that do not have them yet: nodes never pull."""
+        for container in nodes:
+            self.loaded.setdefault(container, [])
+        for reference in references:
+            lacking = [container for container in nodes if reference not in self.loaded[container]]
+            node.import_everywhere(lacking, [short_reference(reference)])
+            for container in lacking:
+                self.loaded[container].append(reference)
+
+    def workers(self) -> list[str]:
+        """The containers that run stacks: neither control planes nor the entry."""
+        entry = self.entry()
+        return [c for c in self.containers() if c != entry and "control-plane" not in c]
 
     def require_mark(self) -> None:
         """Raise ClusterError unless all three parts of the ownership mark are there."""
@@ -241,9 +264,14 @@ def create(catalogue: Catalogue, spec: ClusterSpec, log: Path) -> Cluster:
         if isinstance(error, subprocess.CalledProcessError):
             raise ClusterError(f"kind could not make the cluster ({_last_error(log)}); all it said: {log}") from error
         raise
-    record = {"ports": ports, "corefile": cluster.corefile, "baseline": cluster.baseline, "config": spec.digest}
-    (home / "cluster.json").write_text(json.dumps(record))
+    remember(cluster)
     return cluster
+
+
+def remember(cluster: Cluster) -> None:
+    """Keep what is known of a cluster for who takes it up later."""
+    record = {"ports": cluster.ports, "corefile": cluster.corefile, "baseline": cluster.baseline}
+    (folder(cluster.name) / "cluster.json").write_text(json.dumps(record | {"loaded": cluster.loaded}))
 
 
 def _prepare(cluster: Cluster) -> None:
@@ -251,8 +279,7 @@ def _prepare(cluster: Cluster) -> None:
     with ThreadPoolExecutor(max_workers=4) as pool:
         sealed = [pool.submit(seal.seal_node, container) for container in containers]
         dns = pool.submit(seal.seal_dns, cluster.kube)
-        workers = [c for c in containers if "control-plane" not in c]
-        images = pool.submit(node.import_everywhere, workers, [short_reference(i) for i in cluster.spec.images])
+        images = pool.submit(cluster.provide, [cluster.spec.probe_image], [cluster.entry()])
         for done in (*sealed, images):
             done.result()
         cluster.corefile = dns.result()
@@ -286,7 +313,8 @@ def attach(spec: ClusterSpec, name: str) -> Cluster:
         ) from error
     ports = {int(k): v for k, v in record["ports"].items()}
     kube = Kube(home / "kubeconfig")
-    cluster = Cluster(name, spec, home / "kubeconfig", ports, kube, record["corefile"], record["baseline"])
+    known = (record["corefile"], record["baseline"], record["loaded"])
+    cluster = Cluster(name, spec, home / "kubeconfig", ports, kube, *known)
     cluster.require_mark()
     seal.seal_host(cluster.node_image)
     return cluster

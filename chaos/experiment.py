@@ -185,6 +185,7 @@ class _Experiment:
     def _deploy(self, recorder: Recorder) -> View:
         plan = self.plan
         with self.phase("deploy"):
+            self.cluster.provide(plan.stack.images(), self.cluster.workers())
             for document in probes.manifest(plan.probe_image, PROBE_PORT):
                 self.kube.apply(document, self.namespace)
             plan.stack.deploy(self.kube, self.namespace, recorder)

@@ -23,8 +23,6 @@ def save(references: list[str]) -> Path:
     ids = "".join(str((engine.inspect_image(reference) or {}).get("Id")) for reference in references)
     path = cache.folder("archives") / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.tar"
     if not path.exists():
-        for old in path.parent.glob("*.tar"):
-            old.unlink()
         partial = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
         try:
             docker("save", "--output", str(partial), *references, timeout_s=IMPORT_S)

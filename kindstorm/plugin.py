@@ -58,10 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
         session = Session(options)
     except HarnessError as error:
         raise pytest.UsageError(f"kindstorm: {error}") from error
-    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    capture: Any = config.pluginmanager.getplugin("capturemanager")
 
     def say(text: str) -> None:
+        reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        capture: Any = config.pluginmanager.getplugin("capturemanager")
         if reporter is None:
             return
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():

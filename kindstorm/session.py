@@ -168,8 +168,9 @@ class Session:
     def _lease_cluster(self) -> Cluster:
         engine.ensure()
         self.origins = setup.require(self.catalogue, self.line)
-        images = tuple(image.name for image in self.catalogue.images if image.workload)
-        spec = ClusterSpec(self.line, self.options.clocks, images=images, node_image=self.options.node_image or "")
+        spec = ClusterSpec(
+            self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=self.options.node_image or ""
+        )
         for name in clusters.sweep(self.catalogue, self._log(), keep=self.options.keep):
             self.notes.append(f"a dead or stale cluster of ours was removed: {name}")
         kept = clusters.reusable(spec) if self.options.keep else None
@@ -211,7 +212,8 @@ class Session:
         try:
             return self._write_reports() if self.results or self.directory.exists() else None
         finally:
-            if self.options.keep:
+            if self.options.keep and self._cluster is not None:
+                clusters.remember(self._cluster)
                 self._lease.close()
             else:
                 self._drop()

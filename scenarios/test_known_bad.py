@@ -19,7 +19,7 @@ def selects_nothing(document):
 
 @pytest.mark.smoke
 def test_a_service_that_selects_nothing_is_invalid(experiment, stacks):
-    """A Service whose selector matches nothing is INVALID by availability; its sound twin under the same fault is not."""
+    """A Service whose selector matches nothing is INVALID by availability; its sound twin is VALID."""
     broken = stacks.nginx().patched(selects_nothing, name="nginx-selects-nothing")
     for stack, expected in ((broken, INVALID), (stacks.nginx(), None)):
         run = experiment(

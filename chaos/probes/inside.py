@@ -35,7 +35,7 @@ def manifest(image: str, node_port: int) -> list[dict[str, Any]]:
         "name": "probe",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["netexec", "--http-port=8080", "--udp-port=-1"],
+        "args": ["netexec", "--http-port=8080"],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
     }
     spec = {
