@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chaos.errors import ImageError
@@ -202,6 +202,9 @@ REGISTRY = st.sampled_from(
 )
 
 
+@example("docker.io/library/", ["a", "b"], "1")
+@example("docker.io/", ["library", "a"], "1")
+@example("docker.io/", ["a"], "1")
 @given(REGISTRY, st.lists(PART, min_size=1, max_size=2), PART)
 def test_references_round_trip(registry: str, path: list[str], tag: str) -> None:
     """Shortening loses nothing: the full form comes back, and both forms are fixed points."""

@@ -229,6 +229,15 @@ def test_an_image_without_our_label_was_pulled(labelled: Engine, catalogue: Cata
         assert build.image_state(catalogue, nginx) == "pulled"
 
 
+def test_a_pull_that_stopped_between_its_names(labelled: Engine, catalogue: Catalogue) -> None:
+    """An image of several names is pulled when all of them are."""
+    image = Image(("docker.io/library/nginx:1.22.1", "docker.io/library/nginx:1"), "nginx")
+    labelled.labels = {image.references[0]: {}}
+    assert build.image_state(catalogue, image) is None
+    labelled.labels[image.references[1]] = {}
+    assert build.image_state(catalogue, image) == "pulled"
+
+
 def test_what_is_required_is_named(labelled: Engine, catalogue: Catalogue) -> None:
     """A scenario that starts on an unfinished set-up says which image and which command; else it gets the origins."""
     kind = build.program_folder(catalogue.programs["kind"])
