@@ -26,7 +26,7 @@ OWNER_LABEL = "dev.kindstorm.owner"
 SERVICE_RANGE = "10.96.0.0/16"
 """kind's default range of Service addresses."""
 
-_REJECT = ("-i", BRIDGE, "!", "-o", BRIDGE, "-m", "comment", "--comment", "kindstorm seal", "-j", "REJECT")
+REJECT = ("-i", BRIDGE, "!", "-o", BRIDGE, "-m", "comment", "--comment", "kindstorm seal", "-j", "REJECT")
 _NODE_SCRIPT = f"""#!/bin/sh
 # Rejects what is for the Service range and no Service translated: it would leave the node by its default route.
 set -eu
@@ -62,13 +62,13 @@ def make_network(owner: str) -> None:
 
 def seal_host(image: str) -> None:
     """Reject and count on the host what leaves our bridge; idempotent. ``image`` is a node image that has iptables."""
-    _once(image, ("filter", "DOCKER-USER"), _REJECT)
-    _once(image, ("mangle", "POSTROUTING"), _counter())
+    _once(image, ("filter", "DOCKER-USER"), REJECT)
+    _once(image, ("mangle", "POSTROUTING"), counter())
 
 
 def unseal_host(image: str) -> None:
     """Remove what :func:`seal_host` set, and the network; call it when no cluster is left."""
-    for (table, chain), rule in ((("filter", "DOCKER-USER"), _REJECT), (("mangle", "POSTROUTING"), _counter())):
+    for (table, chain), rule in ((("filter", "DOCKER-USER"), REJECT), (("mangle", "POSTROUTING"), counter())):
         while _iptables(image, "-t", table, "-C", chain, *rule, check=False):
             _iptables(image, "-t", table, "-D", chain, *rule)
     docker("network", "rm", NETWORK)
@@ -85,7 +85,8 @@ def escaped_packets(image: str) -> int:
     return sum(counts)
 
 
-def _counter() -> tuple[str, ...]:
+def counter() -> tuple[str, ...]:
+    """The rule that counts what leaves our bridge, as iptables wants it."""
     subnet = docker("network", "inspect", NETWORK, "--format", "{{(index .IPAM.Config 0).Subnet}}")
     return ("-s", subnet, "!", "-o", BRIDGE, "-m", "comment", "--comment", "kindstorm escaped")
 

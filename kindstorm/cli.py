@@ -9,10 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from chaos import cluster as clusters
+from chaos import journal, undo
 from chaos.errors import ClusterError, HarnessError
+from chaos.kube import Kube
+from images import cache, engine, inventory
 from images import catalogue as catalogues
 from images import doctor as doctors
-from images import engine, inventory
 from images import setup as setups
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -57,6 +60,56 @@ def list_images(kubernetes: Kubernetes = None) -> None:
     if not engine.answers():
         raise ClusterError("no Docker engine answers, so no image can be seen; `kindstorm doctor` says what to do")
     _show(inventory.render(inventory.rows(catalogue, lines)))
+
+
+@app.command("clusters")
+def list_clusters(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove those that no session holds.")] = False,
+) -> None:
+    """Show the clusters that carry our mark; no other is ever listed or touched."""
+    engine.ensure()
+    if remove:
+        log = cache.folder("logs") / "clusters.log"
+        for name in clusters.sweep(catalogues.load(), log, keep=False):
+            for entry in journal.pending(name):
+                journal.done(entry)
+            console.print(f"removed {name}", markup=False)
+    table = Table("cluster", "nodes", "held by a session", "to undo", "kubeconfig")
+    states: dict[str, list[str]] = {}
+    for node in clusters.node_containers().values():
+        states.setdefault(node["cluster"], []).append(node["state"])
+    for name, found in sorted(states.items()):
+        with clusters.leased(name) as free:
+            held = "no" if free else "yes"
+        running = f"{found.count('running')} of {len(found)} running"
+        table.add_row(name, running, held, str(len(journal.pending(name))), str(clusters.folder(name) / "kubeconfig"))
+    _show(table) if states else console.print("no cluster of ours")
+
+
+@app.command("undo")
+def undo_pending() -> None:
+    """Undo what an interrupted session left in the journal, cluster by cluster."""
+    pending = journal.pending()
+    living = {node["cluster"] for node in clusters.node_containers().values()} if engine.answers() else set()
+    for entry in pending:
+        if entry.cluster not in living:
+            journal.done(entry)
+            console.print(f"{entry.cluster} is gone, and {entry.verb} with it", markup=False)
+            continue
+        with clusters.leased(entry.cluster) as free:
+            if not free:
+                raise ClusterError(f"a session holds {entry.cluster}; it undoes its own faults, or stop it first")
+            kube = Kube(clusters.folder(entry.cluster) / "kubeconfig")
+            console.print(f"{entry.cluster}: {undo.undo(kube, entry)}", markup=False)
+    if not pending:
+        console.print("nothing to undo")
+
+
+@app.command("stop-engine", hidden=True)
+def stop_engine() -> None:
+    """Stop the engine where kindstorm started it and no cluster of ours is left."""
+    if engine.started_by_us() and not clusters.node_containers():
+        engine.stop()
 
 
 def _show(table: Table) -> None:

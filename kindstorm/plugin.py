@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chaos.cluster import Cluster
 from chaos.errors import HarnessError, Unsupported
 from chaos.nemesis import Fault
 from chaos.stack import Stack
@@ -75,6 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def stacks() -> Stacks:
     """The documented stacks by name, and any other manifest by its path."""
     return Stacks()
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The session's cluster at its baseline, for tests that need no experiment."""
+    return request.config.stash[SESSION].sound_cluster()
 
 
 @pytest.fixture

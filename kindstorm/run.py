@@ -53,7 +53,7 @@ class Run:
         outcome = worst(named)
         if known_bad is not None:
             assert outcome is expect, self._say(f"expected {expect}, judged {outcome}", verdicts, result)  # noqa: S101
-            outcome = worst(always)
+            outcome = Outcome.INVALID if worst(always) is Outcome.INVALID else Outcome.VALID
         else:
             outcome = worst(verdicts)
         if outcome is Outcome.INVALID:

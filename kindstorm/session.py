@@ -89,7 +89,7 @@ class Session:
         directory = self.directory / name
         try:
             self._require_images(stack)
-            cluster = self._sound_cluster()
+            cluster = self.sound_cluster()
             plan = experiment.Plan(
                 scenario,
                 stack,
@@ -140,7 +140,7 @@ class Session:
 
     # ---- the cluster
 
-    def _sound_cluster(self) -> Cluster:
+    def sound_cluster(self) -> Cluster:
         """The session's cluster at its baseline; one that is not is put aside, remade, and the report says so."""
         if self._cluster is not None:
             found = self._deviations(self._cluster)

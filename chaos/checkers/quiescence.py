@@ -38,7 +38,7 @@ class Quiescence:
         findings += [
             f"{fault_text(fault)} (injected at {fault.records[0].time_ns} ns) was never healed"
             for fault in history.faults()
-            if fault.at("healed") is None and not untold
+            if fault.at("inject") is not None and fault.at("healed") is None and not untold
         ]
         load = {record.source for record in history.of("op")}
         doubts = missing + untold + _unclosed(history, load) + fault_doubts(history)

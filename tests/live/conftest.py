@@ -1,0 +1,42 @@
+"""What the live tests share: a stack on the session's cluster, seen through a recorder."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.cluster import Cluster
+from chaos.history import HistoryWriter
+from chaos.nemesis import Scene
+from chaos.recorder import Recorder
+from chaos.stack import STACKS, Stack
+from chaos.waiting import poll
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace, gone again after the test."""
+    name = f"ks-live-{uuid.uuid4().hex[:8]}"
+    cluster.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    cluster.kube.delete("Namespace", name)
+    poll(lambda: cluster.kube.get("Namespace", name), lambda n: n is None, timeout_s=120, what=f"{name} is gone")
+
+
+@pytest.fixture
+def scene(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scene]:
+    """The nginx stack, ready, as faults see it."""
+    stack = Stack.load(STACKS / "nginx.yaml")
+    cluster.provide(stack.images(), cluster.workers())
+    with HistoryWriter(tmp_path / "api.jsonl", "api") as writer:
+        recorder = Recorder(cluster.kube, namespace, writer).start()
+        try:
+            stack.deploy(cluster.kube, namespace, recorder)
+            rng = random.Random(1)  # noqa: S311 - a seed that replays
+            yield Scene(cluster.name, cluster.kube, namespace, recorder, rng, cluster.require_mark)
+        finally:
+            recorder.stop()
