@@ -252,7 +252,7 @@ def create(catalogue: Catalogue, spec: ClusterSpec, log: Path) -> Cluster:
     seal.seal_host(image)
     home = folder(name)
     home.mkdir(parents=True)
-    ports = {port: _free_port() for port in (*NODE_PORTS, PROBE_PORT)}
+    ports = {port: free_port() for port in (*NODE_PORTS, PROBE_PORT)}
     config = home / "kind.yaml"
     config.write_text(yaml.safe_dump(kind_config(spec, ports), sort_keys=False))
     try:
@@ -441,7 +441,8 @@ def _last_error(log: Path) -> str:
     return lines[-1] if lines else "no error line"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -288,6 +288,8 @@ class Watch:
             "GET", self._url + query, preload_content=False, timeout=timeout, retries=False
         )
         try:
+            if self._closed.is_set():  # close() came before there was a stream that it could shut down
+                return
             if self._stream.status != 200:
                 self._version = ""
                 raise _Expired

@@ -48,8 +48,9 @@ ExecStart=/usr/local/sbin/kindstorm-seal
 [Install]
 WantedBy=multi-user.target
 """
-_FORWARD = re.compile(r"^ *forward [^\n{]*(\{[^}]*\})?\n", re.MULTILINE)
-_NO_SUCH_NAME = "    template ANY ANY . {\n        rcode NXDOMAIN\n    }\n"
+_FORWARD = re.compile(r"^[ \t]*forward[ \t][^\n{]*(\{[^}]*\})?[ \t]*\n", re.MULTILINE)
+_OWN_ZONES = re.compile(r"^ *kubernetes +([^\n{]+?) *(?:\{|$)", re.MULTILINE)
+_NO_SUCH_NAME = ".:53 {\n    errors\n    template ANY ANY {\n        rcode NXDOMAIN\n    }\n}\n"
 
 
 def make_network(owner: str) -> None:
@@ -137,5 +138,14 @@ def seal_dns(kube: Kube) -> str:
 
 
 def without_upstream(corefile: str) -> str:
-    """The Corefile with every ``forward`` replaced by the answer that the name does not exist."""
-    return _FORWARD.sub(_NO_SUCH_NAME, corefile, count=1) if _FORWARD.search(corefile) else corefile
+    """The Corefile without ``forward``: its server answers for the cluster's own zones, and no other name exists.
+
+    Raises ClusterError where it is not of the shape that kubeadm writes: one server for everything.
+    """
+    if not _FORWARD.search(corefile):
+        return corefile
+    zones = _OWN_ZONES.search(corefile)
+    if zones is None or corefile.count(".:53 {") != 1:
+        raise ClusterError("the cluster's Corefile has another shape than kubeadm's; its DNS cannot be sealed")
+    head = " ".join(f"{zone}:53" for zone in zones[1].split())
+    return _FORWARD.sub("", corefile).replace(".:53 {", f"{head} {{") + _NO_SUCH_NAME

@@ -36,15 +36,19 @@ class Stack:
     def load(cls, path: Path) -> Stack:
         """Read a multi-document manifest; raises StackError naming the file and what is wrong."""
         try:
-            documents = [d for d in yaml.safe_load_all(path.read_text()) if d is not None]
+            numbered = [(n, d) for n, d in enumerate(yaml.safe_load_all(path.read_text("utf-8")), 1) if d is not None]
         except OSError as error:
             raise StackError(f"the manifest {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise StackError(f"the manifest {path} cannot be read: it is not UTF-8 text") from error
         except yaml.YAMLError as error:
             raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        for number, document in enumerate(documents, start=1):
-            named = isinstance(document, dict) and (document.get("metadata") or {}).get("name")
+        for number, document in numbered:
+            metadata = document.get("metadata") if isinstance(document, dict) else None
+            named = isinstance(metadata, dict) and metadata.get("name")
             if not (named and document.get("kind") and document.get("apiVersion")):
                 raise StackError(f"{path}, document {number}: apiVersion, kind and metadata.name are needed")
+        documents = [document for _, document in numbered]
         if not documents:
             raise StackError(f"{path} holds no document")
         return cls(path.stem, tuple(documents), _first_node_port(documents))
@@ -61,6 +65,11 @@ class Stack:
         found = (c["image"] for d in self.documents for c in _containers(d) if "image" in c)
         return sorted(set(found))
 
+    def always_pulled(self) -> list[str]:
+        """The images that its pods would ask a registry for at every start."""
+        found = (c for d in self.documents for c in _containers(d))
+        return sorted({c["image"] for c in found if c.get("imagePullPolicy") == "Always"})
+
     def workloads(self) -> list[dict[str, Json]]:
         """Its workloads: {kind, name, replicas}."""
         return [
@@ -74,7 +83,7 @@ class Stack:
         return {
             f"{d['metadata']['name']}-{ordinal}": d["spec"]["serviceName"]
             for d in self.documents
-            if d["kind"] == "StatefulSet" and d["spec"].get("serviceName")
+            if d["kind"] == "StatefulSet" and (d.get("spec") or {}).get("serviceName")
             for ordinal in range(d["spec"].get("replicas", 1))
         }
 

@@ -14,6 +14,7 @@ from images import cache, engine
 from images.engine import docker
 
 _IMPORT = ("ctr", "--namespace", "k8s.io", "images", "import", "--all-platforms")
+_ASSEMBLY = "kindstorm-assembly-"
 _WAIT = "for i in $(seq 100); do ctr version >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1"
 IMPORT_S = 600
 
@@ -52,9 +53,15 @@ def import_everywhere(containers: list[str], references: list[str]) -> None:
             done.result()
 
 
+def sweep() -> None:
+    """Remove containers in which an interrupted set-up was putting a node image together."""
+    for container in docker("ps", "--all", "--quiet", "--filter", f"name=^{_ASSEMBLY}").split():
+        docker("rm", "--force", container)
+
+
 def import_contents(image: str, references: list[str]) -> None:
     """Give a freshly built node image the images it contains, under the same name and settings."""
-    container = f"kindstorm-assembly-{uuid.uuid4().hex[:8]}"
+    container = f"{_ASSEMBLY}{uuid.uuid4().hex[:8]}"
     docker(
         "run",
         "--detach",

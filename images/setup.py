@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaos.errors import HarnessError, ImageError
-from images import build, cache, engine
+from images import build, cache, engine, node
 from images.catalogue import Catalogue, Image, Line, Program
 from images.progress import Steps
 
@@ -45,6 +45,7 @@ def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
         steps = Steps(console, log)
         try:
             _ensure_engine(catalogue, steps)
+            node.sweep()
             raise_inotify(steps)
             tasks = _plan(catalogue, lines, steps)
             steps.total = steps.done + len(tasks)

@@ -67,7 +67,9 @@ def list_clusters(
     remove: Annotated[bool, typer.Option("--remove", help="Remove those that no session holds.")] = False,
 ) -> None:
     """Show the clusters that carry our mark; no other is ever listed or touched."""
-    engine.ensure()
+    if not engine.answers():
+        console.print("no engine answers, so no cluster runs")
+        return
     if remove:
         log = cache.folder("logs") / "clusters.log"
         for name in clusters.sweep(catalogues.load(), log, keep=False):

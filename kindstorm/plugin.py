@@ -117,7 +117,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome: Any = yield
     report: pytest.TestReport = outcome
     if call.excinfo is not None and call.excinfo.errisinstance((UnknownVerdictError, HarnessError)):
-        report.when = "verdict"  # type: ignore[assignment]  # pytest counts every failure outside "call" as an error
+        # pytest counts every failure outside "call" as an error
+        unknown = call.excinfo.errisinstance(UnknownVerdictError)
+        report.when = "verdict" if unknown else "harness"  # type: ignore[assignment]
         report.longrepr = str(call.excinfo.value)
     session = item.config.stash[SESSION]
     if "experiment" in getattr(item, "fixturenames", ()):
@@ -135,9 +137,9 @@ def _note_test(session: Session, report: pytest.TestReport) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Show what is not known as an error, never as a failure or a pass."""
-    if getattr(report, "when", None) == "verdict" and report.failed:
-        return "error", "E", "UNKNOWN"
-    return None
+    words = {"verdict": "UNKNOWN", "harness": "ERROR"}
+    when = getattr(report, "when", None)
+    return ("error", "E", words[when]) if report.failed and when in words else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from chaos import cluster as clusters
 from chaos import experiment, journal, report, undo
 from chaos.cluster import Cluster, ClusterSpec
-from chaos.errors import ClusterError, HarnessError, HistoryError, ImageError
+from chaos.errors import ClusterError, HistoryError, ImageError, StackError
 from chaos.history import History
 from chaos.nemesis import Fault
 from chaos.report import ExperimentResult, RunInfo
@@ -105,10 +105,12 @@ class Session:
             )
             self.say(f"{name}: ")
             history = experiment.run(plan, cluster, LocustLoad, self.say)
-        except HarnessError as error:
+        except BaseException as error:
             path = directory / "history.jsonl"
             history = History.load(path) if path.exists() else History(())
-            self._record(ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, str(error)))
+            self._record(
+                ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, _sentence(error))
+            )
             raise
         return Run(scenario, title, name, self.seed, directory, history, self._record)
 
@@ -131,6 +133,12 @@ class Session:
         return Run(scenario, title, name, seed, directory, history, self._record)
 
     def _require_images(self, stack: Stack) -> None:
+        """Name an image that no pod could ever get before anything is deployed."""
+        if stack.always_pulled():
+            raise StackError(
+                f"stack {stack.name} says imagePullPolicy Always for {', '.join(stack.always_pulled())}; "
+                "nodes never pull: images are given to them, so say IfNotPresent"
+            )
         for reference in stack.images():
             if not self.catalogue.has(reference) or not self.catalogue.image(reference).workload:
                 raise ImageError(
@@ -252,3 +260,7 @@ class Session:
     def print_summary(self, path: Path) -> None:
         """The table of verdicts, and last the report's path."""
         Console().print(report.render_summary(self.run_info(), self.results, path))
+
+
+def _sentence(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error)

@@ -17,8 +17,8 @@ from images.engine import docker
 
 pytestmark = pytest.mark.live
 
-OUTSIDE = "192.0.2.2"  # TEST-NET-1 (RFC 5737): nowhere on any network, and here only in a namespace of ours
-HOST_SIDE = "192.0.2.1"
+OUTSIDE = "198.51.100.2"  # TEST-NET-2 (RFC 5737): nowhere on any network, and here only in a namespace of ours
+HOST_SIDE = "198.51.100.1"
 
 
 def ip(*args: str) -> str:

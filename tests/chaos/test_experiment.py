@@ -1,0 +1,434 @@
+"""One experiment with everything around it made up: the order, and what holds however it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_fakes import FakeKube, pod, workload
+
+from chaos import experiment, journal
+from chaos.errors import ClusterError, LoadError, StackError, SteadyStateError
+from chaos.experiment import Plan
+from chaos.faults import kill_pod, scale
+from chaos.history import History, HistoryWriter, Json
+from chaos.kube import ApiRefusal, Change, Seen
+from chaos.probes.inside import Reading
+from chaos.stack import Stack
+from chaos.steady_state import WORKLOADS_READY, Condition
+from chaos.targets import one
+from chaos.targets import pod as named
+from images import cache
+
+STACK = Stack(
+    "nginx",
+    (
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "nginx"},
+            "spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "nginx:1"}]}}},
+        },
+    ),
+    node_port=30080,
+)
+PHASES = ["deploy", "steady", "before", "fault", "recover", "after", "remove"]
+
+
+class StackKube(FakeKube):
+    """An API on which a Deployment is ready as soon as it is applied, and a killed pod is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.namespaces: list[str] = []
+        self.log: list[str] = []
+        self.refuse: Exception | BaseException | None = None
+
+    def apply(self, document: dict[str, Any], namespace: str | None = None) -> None:
+        """See Kube."""
+        kind, name = document["kind"], document["metadata"]["name"]
+        self.log.append(f"apply {kind} {name.partition('-')[0] if kind == 'Namespace' else name}")
+        if kind == "Namespace":
+            self.namespaces.append(name)
+            return
+        assert namespace == self.namespaces[-1]
+        if kind == "Deployment":
+            if self.refuse is not None:
+                raise self.refuse
+            self.wanted[kind, name] = 1
+            self.watches[kind].feed(Change("added", 1, workload(kind, name, 1)))
+            self._pod("added", "a")
+
+    def _pod(self, verb: str, uid: str) -> None:
+        seen = pod(f"nginx-5f-{uid}", uid, owner="ReplicaSet/nginx-5f")
+        self.watches["Pod"].feed(Change(verb, 1, seen))
+
+    def delete(self, kind: str, name: str, _namespace: str | None = None, *, uid: str | None = None) -> bool:
+        """See Kube."""
+        assert (uid is None) == (kind == "Namespace")
+        self.log.append(f"delete {kind}")
+        if kind == "Namespace":
+            self.namespaces.remove(name)
+        else:
+            self._pod("deleted", "a")
+            self._pod("added", "b")
+        return True
+
+    def get(self, _kind: str, name: str) -> Seen | None:
+        """See Kube."""
+        assert name not in self.namespaces
+        return None
+
+    def logs(self, pod_name: str, _namespace: str, container: str) -> str:
+        """See Kube."""
+        return f"{pod_name} {container} said this\n"
+
+    def replicas(self, kind: str, name: str, namespace: str) -> int | None:
+        """See Kube."""
+        assert namespace in self.namespaces
+        return self.wanted.get((kind, name))
+
+    def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
+        """See Kube."""
+        super().scale(kind, name, namespace, replicas)
+        self.watches[kind].feed(Change("modified", 1, workload(kind, name, replicas)))
+
+
+@dataclass
+class World:
+    """The cluster, the load and what the harness said, with what each was asked in order."""
+
+    directory: Path
+    kube: StackKube = field(default_factory=StackKube)
+    said: list[str] = field(default_factory=list)
+    load_log: list[str] = field(default_factory=list)
+    load_errors: dict[str, BaseException] = field(default_factory=dict)
+    marked: bool = True
+    name: str = "kindstorm-test"
+    writer: HistoryWriter | None = None
+
+    def require_mark(self) -> None:
+        """See Cluster."""
+        if not self.marked:
+            raise ClusterError("not ours")
+
+    def facts(self) -> dict[str, Json]:
+        """See Cluster."""
+        return {"name": self.name}
+
+    def read_baseline(self) -> dict[str, Json]:
+        """See Cluster."""
+        return {"nodes": {"worker": {"ready": True}}, "namespaces": sorted(self.kube.namespaces)}
+
+    def settle(self) -> list[str]:
+        """See Cluster."""
+        return []
+
+    def workers(self) -> list[str]:
+        """See Cluster."""
+        return ["worker"]
+
+    def provide(self, references: list[str], nodes: list[str]) -> None:
+        """See Cluster."""
+        self.kube.log.append(f"provide {references} {nodes}")
+
+    def address(self, port: int) -> str:
+        """See Cluster."""
+        return f"http://127.0.0.1:{port}"
+
+    # ---- the load
+
+    def start(self, _workload: Any, target: str, segment: Path, log: Path) -> None:
+        """See Load."""
+        self._step(f"start {target}")
+        log.write_text("locust said this\n")
+        self.writer = HistoryWriter(segment, "load")
+        self.writer.write("op", type="invoke", process=0, op=1, f="read")
+
+    def first_invocation(self, _timeout_s: float) -> int:
+        """See Load."""
+        self._step("first")
+        return 1
+
+    def stop(self, _timeout_s: float = 30) -> None:
+        """See Load."""
+        if self.writer is not None:
+            self.writer.close()
+        self._step("stop")
+
+    def _step(self, step: str) -> None:
+        self.load_log.append(step)
+        if step.split()[0] in self.load_errors:
+            raise self.load_errors[step.split()[0]]
+
+    # ---- the run
+
+    def run(self, *faults: Any, stack: Stack = STACK, steady: tuple[Condition, ...] = (WORKLOADS_READY,)) -> History:
+        """Run an experiment here."""
+        plan = Plan(
+            "a::b", stack, Clients(), faults, 7, self.directory, "agnhost:1", steady, 0, 0, {"nginx:1": "built"}
+        )
+        cluster: Any = self
+        return experiment.run(plan, cluster, lambda: self, self.said.append)
+
+    def stored(self) -> History:
+        """What is on disk, which must be a whole history, and nothing may be left anywhere."""
+        history = History.load(self.directory / "history.jsonl")
+        assert history.cut_off() == []
+        assert self.kube.namespaces == []
+        assert journal.pending() == []
+        assert [p.name for p in self.directory.glob("*.jsonl")] == ["history.jsonl"]
+        assert not [t for t in threading.enumerate() if t.name.startswith("watch-") or t.name in ("probes", "clock")]
+        return history
+
+
+class Clients:
+    """A workload that the experiment only passes on."""
+
+    port: int | None = None
+
+    def as_fact(self) -> dict[str, Json]:
+        """See Workload."""
+        return {"name": "reads"}
+
+
+class Questions:
+    """Stands in for the probe pod."""
+
+    def __init__(self, address: str) -> None:
+        assert address == "http://127.0.0.1:30090"
+
+    def ready(self) -> None:
+        """See Inside."""
+
+    def dns(self, _name: str) -> Reading:
+        """See Inside."""
+        return Reading(1, 2, {"answers": [], "rcode": "NOERROR"})
+
+    http = dns
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A cluster that is not there."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(experiment, "Inside", Questions)
+    return World(tmp_path / "run")
+
+
+def phases(history: History) -> list[str]:
+    """The phases in the order of their begin; each must end before the next begins."""
+    edges = [(r["name"], r["edge"]) for r in history.of("phase")]
+    assert [edge for _, edge in edges] == ["begin", "end"] * (len(edges) // 2)
+    assert [name for name, _ in edges[::2]] == [name for name, _ in edges[1::2]]
+    return [name for name, _ in edges[::2]]
+
+
+def raiser(error: BaseException) -> Callable[..., None]:
+    """Raises it."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_whole_experiment(world: World) -> None:
+    """All phases in the documented order; the history returned is the one on disk, with all facts and sources."""
+    history = world.run(kill_pod(one("nginx")))
+    stored = world.stored()
+    assert stored.records == history.records
+    assert phases(stored) == world.said == PHASES
+    assert {r.source for r in stored.records} == {"harness", "api", "probe", "load"}
+    assert [r["edge"] for r in stored.of("fault")] == ["inject", "injected", "effect", "heal", "healed"]
+    fault, window = stored.faults()[0], stored.phase("fault")
+    assert window is not None
+    assert all(window[0] <= r.time_ns <= window[1] for r in fault.records)
+    names = {"experiment", "stack", "cluster", "workload", "images", "baseline", "baseline_after"}
+    assert {r["name"] for r in stored.of("fact")} == names
+    assert stored.fact("experiment")["seed"] == 7
+    assert stored.fact("baseline") == stored.fact("baseline_after")
+    assert stored.fact("images") == {"nginx:1": "built"}
+
+
+def test_the_order_of_what_is_done(world: World) -> None:
+    """Namespace, images, probe, stack; the load around the fault only; the namespace last."""
+    world.run(kill_pod(one("nginx")))
+    assert world.kube.log == [
+        "apply Namespace ks",
+        "provide ['nginx:1'] ['worker']",
+        "apply Pod kindstorm-probe",
+        "apply Service kindstorm-probe",
+        "apply Deployment nginx",
+        "delete Pod",
+        "delete Namespace",
+    ]
+    assert world.load_log == ["start http://127.0.0.1:30080", "first", "stop"]
+
+
+def test_logs_are_kept(world: World) -> None:
+    """Of each container that is there at the end, of the load, and the events."""
+    world.run(kill_pod(one("nginx")))
+    logs = {path.name: path.read_text() for path in (world.directory / "logs").iterdir()}
+    assert logs["nginx-5f-b.app.log"] == "nginx-5f-b app said this\n"
+    assert logs["locust.log"] == "locust said this\n"
+    assert "events.txt" in logs
+
+
+def test_a_scaled_workload_is_given_back(world: World) -> None:
+    """Nothing is on the journal afterwards."""
+    world.run(scale("nginx", 0))
+    assert world.kube.wanted["Deployment", "nginx"] == 1
+    assert [r["edge"] for r in world.stored().of("fault")][-1] == "healed"
+
+
+def test_the_same_seed_names_the_same_run(world: World, tmp_path: Path) -> None:
+    """The seed is in the facts, and a stack's name in its namespace."""
+    namespace = world.run().fact("experiment")["namespace"]
+    assert namespace.startswith("ks-nginx-0007-")
+    assert len(namespace) <= 63
+    assert (tmp_path / "run").is_dir()
+
+
+def test_not_our_cluster(world: World) -> None:
+    """Nothing at all is done to it; the history says as much as there is."""
+    world.marked = False
+    with pytest.raises(ClusterError, match="not ours"):
+        world.run(kill_pod(one()))
+    assert world.kube.log == []
+    assert world.stored().of("fact") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(ApiRefusal("apply: 400: bad", 400), StackError), (KeyboardInterrupt(), KeyboardInterrupt)],
+    ids=["refused", "interrupt"],
+)
+def test_a_deployment_that_fails(world: World, error: BaseException, raised: type[BaseException]) -> None:
+    """It goes up, the load never began, the namespace is gone, and what was seen is sealed and on disk."""
+    world.kube.refuse = error
+    with pytest.raises(raised):
+        world.run(kill_pod(one()))
+    stored = world.stored()
+    assert phases(stored) == ["deploy", "remove"]
+    assert stored.fact("baseline_after") is not None
+    assert world.load_log == []
+
+
+def test_a_stack_that_is_not_steady(world: World) -> None:
+    """It is a set-up error: no load, no fault."""
+    unsteady = Condition("it stands", raiser(ClusterError("it lies")))
+    with pytest.raises(SteadyStateError, match="not steady: it stands: it lies"):
+        world.run(kill_pod(one()), steady=(unsteady,))
+    stored = world.stored()
+    assert phases(stored) == ["deploy", "steady", "remove"]
+    assert stored.of("fault") == []
+    assert world.load_log == []
+
+
+def test_a_stack_that_is_not_steady_afterwards(world: World) -> None:
+    """After the fault it is for the checkers: the run goes on, and a note says so."""
+    times = iter([None, ClusterError("it lies")])
+
+    def stands(*_: object) -> None:
+        error = next(times)
+        if error is not None:
+            raise error
+
+    world.run(kill_pod(one("nginx")), steady=(Condition("it stands", stands),))
+    stored = world.stored()
+    assert phases(stored) == PHASES
+    assert [n["text"] for n in stored.of("note")] == ["after the fault: not steady: it stands: it lies"]
+
+
+def test_a_stack_without_a_way_in(world: World) -> None:
+    """Clients have nowhere to go: said, and cleaned up."""
+    with pytest.raises(ClusterError, match="stack nginx has no NodePort for its clients"):
+        world.run(stack=Stack("nginx", STACK.documents))
+    assert phases(world.stored()) == ["deploy", "steady", "remove"]
+
+
+@pytest.mark.parametrize("step", ["start", "first", "stop"])
+def test_a_load_that_fails(world: World, step: str) -> None:
+    """It goes up; a load that began is stopped, and the rest is cleaned up and sealed."""
+    world.load_errors = {step: LoadError("no load")}
+    with pytest.raises(LoadError, match="no load"):
+        world.run(kill_pod(one("nginx")))
+    stored = world.stored()
+    assert phases(stored) == (PHASES if step == "stop" else ["deploy", "steady", "remove"])
+    assert ("stop" in world.load_log) is (step != "start")
+    assert bool(stored.of("op")) is (step != "start")
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A scale that is interrupted while its effect is waited for."""
+
+    fault: Any
+    name: str = "scale"
+    hold_s: float = 0
+
+    def aim(self, scene: Any) -> Any:
+        """See Fault."""
+        aimed = self.fault.aim(scene)
+
+        class Cut:
+            target, inject, heal = aimed.target, aimed.inject, aimed.heal
+            effect = staticmethod(raiser(KeyboardInterrupt()))
+
+        return Cut()
+
+
+def test_an_interrupt_under_a_fault(world: World) -> None:
+    """Ctrl-C heals, stops the load, removes the namespace, seals the history, and only then goes on up."""
+    with pytest.raises(KeyboardInterrupt):
+        world.run(Interrupted(scale("nginx", 0)))
+    stored = world.stored()
+    assert [r["edge"] for r in stored.of("fault")] == ["inject", "injected", "heal", "healed"]
+    assert world.kube.wanted["Deployment", "nginx"] == 1
+    assert world.load_log[-1] == "stop"
+    assert phases(stored) == ["deploy", "steady", "before", "fault", "remove"]
+
+
+def test_a_fault_that_cannot_be_injected(world: World) -> None:
+    """The run goes on to its end: what it is worth is for the checkers."""
+    world.run(kill_pod(named("nobody")))
+    stored = world.stored()
+    assert phases(stored) == PHASES
+    assert [r["edge"] for r in stored.of("fault")] == ["failed"]
+
+
+def test_a_defect_of_a_watch_is_not_lost(world: World) -> None:
+    """A watch that crashed makes the run an error, though everything else went well."""
+
+    def crash(*_: object) -> None:
+        world.kube.watches["Event"].feed(ValueError("a defect"))
+
+    with pytest.raises(ValueError, match="a defect"):
+        world.run(steady=(Condition("crash", crash),))
+    world.stored()
+
+
+def test_a_second_failure_does_not_hide_what_is_left(world: World) -> None:
+    """A load that cannot be stopped, after a fault that failed, still ends in a sealed history and no namespace."""
+    world.load_errors = {"stop": LoadError("killed")}
+    broken = Interrupted(scale("nginx", 0))
+    with pytest.raises((LoadError, KeyboardInterrupt)):
+        world.run(broken)
+    assert world.stored().of("fault")
+
+
+def test_a_mark_that_is_lost_under_way(world: World) -> None:
+    """No fault is injected any more, and everything is cleaned up."""
+
+    def lose(*_: object) -> None:
+        world.marked = False
+
+    with pytest.raises(ClusterError, match="not ours"):
+        world.run(kill_pod(one("nginx")), steady=(Condition("lose", lose),))
+    assert "delete Pod" not in world.kube.log
+    assert phases(world.stored()) == ["deploy", "steady", "before", "fault", "remove"]

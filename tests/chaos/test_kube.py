@@ -1,0 +1,292 @@
+"""Watches against a server on this machine that speaks the list and watch protocol, and breaks it as told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import urllib3
+from cluster_fakes import pod_json
+
+from chaos.kube import Change, Seen, Watch
+
+LONG_S = 20.0
+
+
+@dataclass
+class Stream:
+    """One answer to a watch: events, then raw parts of lines, then its end (done | cut | hold)."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    end: str = "done"
+    status: int = 200
+    parts: tuple[bytes, ...] = ()
+    late: bool = False
+
+
+class ApiServer:
+    """Answers with the next scripted list or stream; streams that nobody scripted stay open until the test ends."""
+
+    def __init__(self) -> None:
+        self.lists: list[tuple[int, dict[str, Any]]] = []
+        self.streams: list[Stream] = []
+        self.asked: list[str] = []
+        self.arrived = threading.Event()
+        self.go = threading.Event()
+        self.holding = threading.Event()
+        self.released = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHandler", (Handler,), {"api": self}))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/api/v1/pods"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def listing(self, version: str, *items: dict[str, Any], status: int = 200) -> None:
+        """Answer the next list with this."""
+        self.lists.append((status, {"metadata": {"resourceVersion": version}, "items": list(items)}))
+
+    def stop(self) -> None:
+        """Let go of all streams and close."""
+        self.released.set()
+        self.go.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection as the server it belongs to is told."""
+
+    protocol_version = "HTTP/1.1"
+    api: ApiServer
+
+    def do_GET(self) -> None:
+        """A list, or a watch."""
+        query = parse_qs(urlsplit(self.path).query)
+        if "watch" not in query:
+            self.api.asked.append("list")
+            self._list(*self.api.lists.pop(0))
+            return
+        self.api.asked.append(query["resourceVersion"][0])
+        assert query["allowWatchBookmarks"] == ["true"]
+        self._stream(self.api.streams.pop(0) if self.api.streams else Stream(end="hold"))
+
+    def _list(self, status: int, body: dict[str, Any]) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _stream(self, stream: Stream) -> None:
+        self.api.arrived.set()
+        if stream.late:
+            self.api.go.wait(LONG_S)
+        self.send_response(stream.status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for text in (*(json.dumps(event).encode() + b"\n" for event in stream.events), *stream.parts):
+            self.wfile.write(f"{len(text):x}\r\n".encode() + text + b"\r\n")
+        if stream.end == "hold":
+            self.api.holding.set()
+            self.api.released.wait(LONG_S)
+        if stream.end == "cut":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            with contextlib.suppress(OSError):  # the watch was closed meanwhile
+                self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+class Reading:
+    """Iterates over a watch in a thread of its own."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.changes: list[Change] = []
+        self.error: BaseException | None = None
+        self._more = threading.Condition()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for change in self.watch:
+                with self._more:
+                    self.changes.append(change)
+                    self._more.notify_all()
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            self.error = error
+
+    def first(self, count: int) -> list[Change]:
+        """The first changes, as many as named, once they are there."""
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.changes) >= count, LONG_S), self.changes
+        return self.changes[:count]
+
+    def ended(self, within_s: float) -> bool:
+        """Whether the iteration ends by itself in this time."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    """A server of the test's own."""
+    server = ApiServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def reading(api: ApiServer) -> Iterator[Any]:
+    """Begins a watch on the server, ends it after the test, and shows what it crashed with."""
+    begun: list[Reading] = []
+
+    def begin() -> Reading:
+        begun.append(Reading(Watch("Pod", api.url, urllib3.PoolManager())))
+        return begun[0]
+
+    yield begin
+    for one in begun:
+        one.watch.close()
+        assert one.ended(LONG_S)
+        assert one.error is None
+
+
+def event(kind: str, name: str, version: str, uid: str = "") -> dict[str, Any]:
+    """One line of a watch about a pod."""
+    return {"type": kind, "object": pod_json(name, uid, version)}
+
+
+EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
+
+
+def told(changes: list[Change]) -> list[str]:
+    """The changes as words."""
+    return [f"{c.verb} {c.seen.name}@{c.seen.version}" if c.seen else c.verb for c in changes]
+
+
+def test_list_then_changes(api: ApiServer, reading: Any) -> None:
+    """What is there is seen, then comes synced, then each change in order; the watch goes on from the list."""
+    api.listing("10", pod_json("a"), pod_json("b"))
+    api.streams = [
+        Stream([event("ADDED", "c", "11"), event("MODIFIED", "a", "12"), event("DELETED", "b", "13")], "hold")
+    ]
+    changes = reading().first(6)
+    assert told(changes) == ["seen a@1", "seen b@1", "synced", "added c@11", "modified a@12", "deleted b@13"]
+    assert api.asked == ["list", "10"]
+    times = [c.time_ns for c in changes]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("end", ["done", "cut"])
+def test_a_broken_stream_is_resumed(api: ApiServer, reading: Any, end: str) -> None:
+    """The watch goes on after the last change it has, with no list, no gap and nothing told twice."""
+    api.listing("10")
+    api.streams = [Stream([event("ADDED", "a", "11")], end), Stream([event("MODIFIED", "a", "12")], "hold")]
+    assert told(reading().first(3)) == ["synced", "added a@11", "modified a@12"]
+    assert api.asked == ["list", "10", "11"]
+
+
+def test_half_a_line_is_asked_for_again(api: ApiServer, reading: Any) -> None:
+    """A line cut in its middle is nothing yet: the watch resumes before it."""
+    api.listing("10")
+    half = json.dumps(event("ADDED", "b", "12")).encode()[:40]
+    api.streams = [
+        Stream([event("ADDED", "a", "11")], "cut", parts=(half,)),
+        Stream([event("ADDED", "b", "12")], "hold"),
+    ]
+    assert told(reading().first(3)) == ["synced", "added a@11", "added b@12"]
+    assert api.asked == ["list", "10", "11"]
+
+
+def test_a_line_may_come_in_parts(api: ApiServer, reading: Any) -> None:
+    """Parts of a line that arrive apart are one change."""
+    api.listing("10")
+    text = json.dumps(event("ADDED", "a", "11")).encode()
+    api.streams = [Stream(end="hold", parts=(text[:30], text[30:60], text[60:] + b"\n"))]
+    assert told(reading().first(2)) == ["synced", "added a@11"]
+
+
+@pytest.mark.parametrize("how", [Stream([EXPIRED]), Stream(status=410)], ids=["in the stream", "as the status"])
+def test_an_expired_version_is_a_gap(api: ApiServer, reading: Any, how: Stream) -> None:
+    """It lists anew: a gap since the last change, what is new or changed is seen, what vanished is deleted."""
+    api.listing("10", pod_json("same"), pod_json("changed"), pod_json("vanished"))
+    api.listing("20", pod_json("same"), pod_json("changed", version="15"), pod_json("new", version="16"))
+    api.streams = [Stream([event("ADDED", "late", "11")]), how, Stream([event("MODIFIED", "new", "21")], "hold")]
+    changes = reading().first(11)
+    assert told(changes[:5]) == ["seen same@1", "seen changed@1", "seen vanished@1", "synced", "added late@11"]
+    assert told(changes[5:6]) == ["gap"]
+    assert sorted(told(changes[6:10])) == ["deleted late@11", "deleted vanished@1", "seen changed@15", "seen new@16"]
+    assert told(changes[10:]) == ["synced"]
+    gap = changes[5]
+    assert changes[4].time_ns == gap.from_ns < gap.time_ns
+    assert api.asked[:4] == ["list", "10", "11", "list"]
+
+
+def test_the_same_name_with_another_uid(api: ApiServer, reading: Any) -> None:
+    """After a gap a replaced pod is two objects: the old one deleted, the new one seen."""
+    api.listing("10", pod_json("web-0", "old"))
+    api.listing("20", pod_json("web-0", "new", version="15"))
+    api.streams = [Stream([EXPIRED])]
+    changes = reading().first(5)
+    assert {(c.verb, c.seen.uid) for c in changes[3:] if isinstance(c.seen, Seen)} == {
+        ("deleted", "old"),
+        ("seen", "new"),
+    }
+
+
+def test_a_bookmark_moves_the_version(api: ApiServer, reading: Any) -> None:
+    """A bookmark is no change, but the watch resumes from it."""
+    api.listing("10")
+    bookmark = {"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": {"resourceVersion": "50"}}}
+    api.streams = [Stream([bookmark]), Stream([event("ADDED", "a", "51")], "hold")]
+    assert told(reading().first(2)) == ["synced", "added a@51"]
+    assert api.asked == ["list", "10", "50"]
+
+
+def test_a_refused_list_is_asked_again(api: ApiServer, reading: Any) -> None:
+    """Right after its start an API server may refuse; nothing was seen before, so nothing is a gap."""
+    api.listing("0", status=403)
+    api.listing("10", pod_json("a"))
+    assert told(reading().first(2)) == ["seen a@1", "synced"]
+    assert api.asked[:2] == ["list", "list"]
+
+
+def test_close_ends_a_waiting_iteration(api: ApiServer, reading: Any) -> None:
+    """Another thread ends the watch while the server says nothing and holds the stream open."""
+    api.listing("10")
+    running = reading()
+    assert api.holding.wait(LONG_S)
+    running.watch.close()
+    assert running.ended(5)
+    assert not api.released.is_set()
+
+
+def test_close_before_the_answer_ends_the_iteration(api: ApiServer, reading: Any) -> None:
+    """A watch that is closed while its request is under way does not wait on the stream it then gets."""
+    api.listing("10")
+    api.streams = [Stream(end="hold", late=True)]
+    running = reading()
+    assert api.arrived.wait(LONG_S)
+    running.watch.close()
+    api.go.set()
+    assert running.ended(5)
+    assert not api.released.is_set()
+
+
+def test_close_before_the_start() -> None:
+    """A watch that was closed asks nothing."""
+    watch = Watch("Pod", "http://127.0.0.1:9/nobody", urllib3.PoolManager())
+    watch.close()
+    assert list(watch) == []

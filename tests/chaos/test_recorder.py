@@ -1,0 +1,153 @@
+"""The recorder writes every change, wakes who waits on one, and hides no defect of a watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_fakes import NAMESPACE, FakeKube, pod
+
+from chaos.errors import WaitTimeout
+from chaos.history import HistoryWriter, Record, read_records
+from chaos.kube import Change, Seen
+from chaos.recorder import GLOBAL, NAMESPACED, Recorder
+
+LONG_S = 20.0
+
+
+@pytest.fixture
+def kube() -> FakeKube:
+    """An API whose watches tell what a test feeds them."""
+    return FakeKube()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> HistoryWriter:
+    """Where the records go."""
+    return HistoryWriter(tmp_path / "api.jsonl", "api")
+
+
+@pytest.fixture
+def recorder(kube: FakeKube, writer: HistoryWriter) -> Iterator[Recorder]:
+    """A recorder that runs; stopped after the test where the test did not."""
+    fake: Any = kube
+    running = Recorder(fake, NAMESPACE, writer).start()
+    yield running
+    for watch in kube.watches.values():
+        watch.close()
+
+
+def records(writer: HistoryWriter, kind: str) -> list[Record]:
+    """What was written of one kind."""
+    writer.close()
+    return [r for r in read_records(writer.path) if r.kind == kind]
+
+
+def there(name: str) -> Any:
+    """Looks for a pod."""
+    return lambda recorder: recorder.get("Pod", name)
+
+
+def test_a_change_wakes_the_wait(kube: FakeKube, recorder: Recorder) -> None:
+    """It looks at once, then once more after the one change that comes: nothing is polled."""
+    looks: list[Seen | None] = []
+
+    def look(now: Recorder) -> Seen | None:
+        if not looks:
+            kube.watches["Pod"].feed(Change("added", 5, pod("web-0")))
+        looks.append(now.get("Pod", "web-0"))
+        return looks[-1]
+
+    assert recorder.wait(look, LONG_S, "web-0 is there").name == "web-0"
+    assert len(looks) == 2
+
+
+def test_a_wait_that_times_out_says_what_it_saw(kube: FakeKube, recorder: Recorder) -> None:
+    """The message has what was waited for, the bound, and the pods as they are."""
+    with pytest.raises(WaitTimeout, match="no such: not within 0 s; last seen: no pods"):
+        recorder.wait(lambda _: None, 0, "no such")
+    kube.watches["Pod"].feed(Change("added", 5, pod("a")), Change("added", 6, pod("b", ready=False, phase="Pending")))
+    recorder.wait(there("b"), LONG_S, "b is there")
+    with pytest.raises(WaitTimeout, match=r"^c is there: not within 0 s; last seen: a Running, b Pending not ready$"):
+        recorder.wait(there("c"), 0, "c is there")
+
+
+def test_the_picture_follows_the_changes(kube: FakeKube, recorder: Recorder) -> None:
+    """Objects are kept by UID and given by name; the deleted are gone, their successors of the same name are not."""
+    feed = kube.watches["Pod"].feed
+    feed(Change("seen", 1, pod("b")), Change("seen", 2, pod("a", "a-1")), Change("added", 3, pod("a", "a-2")))
+    feed(Change("deleted", 4, pod("a", "a-1")), Change("modified", 5, pod("b", ready=False)))
+    recorder.wait(lambda r: r.get("Pod", "b") and not r.get("Pod", "b").state["ready"], LONG_S, "b is not ready")
+    assert [(p.name, p.uid) for p in recorder.objects("Pod")] == [("a", "a-2"), ("b", "b-a")]
+    assert recorder.objects("Node") == []
+    assert recorder.get("Pod", "c") is None
+
+
+def test_the_start_waits_for_every_first_list(
+    kube: FakeKube, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch that never lists keeps the start from returning."""
+    kube.mute = {"Node"}
+    monkeypatch.setattr("chaos.recorder.SYNC_S", 0.2)
+    fake: Any = kube
+    broken = Recorder(fake, NAMESPACE, writer)
+    with pytest.raises(WaitTimeout, match="first lists of all watches"):
+        broken.start()
+    broken.stop()
+
+
+def test_a_crash_is_raised_to_who_waits(kube: FakeKube, recorder: Recorder) -> None:
+    """A wait that is under way ends with the defect itself, so does each later one, and so does the stop."""
+
+    def look(_: Recorder) -> None:
+        kube.watches["Node"].feed(KeyError("defect"))
+
+    with pytest.raises(KeyError, match="defect"):
+        recorder.wait(look, LONG_S, "never")
+    with pytest.raises(KeyError, match="defect"):
+        recorder.wait(lambda _: True, LONG_S, "found at once")
+    with pytest.raises(KeyError, match="defect"):
+        recorder.stop()
+
+
+def test_a_crash_that_nobody_waited_on_is_raised_by_stop(kube: FakeKube, recorder: Recorder) -> None:
+    """At the latest the stop tells of it, and all watches are closed all the same."""
+    kube.watches["Event"].feed(ValueError("defect"))
+    with pytest.raises(ValueError, match="defect"):
+        recorder.stop()
+    assert all(watch.closed for watch in kube.watches.values())
+
+
+def test_changes_are_written(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:
+    """Each change is a record with its own time; synced is none."""
+    kube.watches["Pod"].feed(Change("seen", 11, pod("web-0")), Change("deleted", 12, pod("web-0")))
+    recorder.stop()
+    seen, deleted = records(writer, "object")
+    assert (seen.time_ns, deleted.time_ns) == (11, 12)
+    assert (seen["verb"], deleted["verb"]) == ("seen", "deleted")
+    assert (seen["object"], seen["namespace"], seen["name"], seen["uid"]) == ("Pod", NAMESPACE, "web-0", "web-0-a")
+    assert seen["state"] == pod("web-0").state
+
+
+def test_a_gap_is_written(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:
+    """What a watch may have missed is a gap record with both ends and the watch's name."""
+    kube.watches["Node"].feed(Change("gap", 20, from_ns=15))
+    recorder.stop()
+    (gap,) = records(writer, "gap")
+    assert (gap.time_ns, gap["what"], gap["from_ns"], gap["to_ns"]) == (20, "watch Node", 15, 20)
+
+
+def test_it_watches_what_the_history_promises() -> None:
+    """All kinds of the history's contract are watched."""
+    promised = {"Pod", "PersistentVolumeClaim", "Node", "EndpointSlice", "Deployment", "StatefulSet", "ReplicaSet"}
+    assert promised | {"Event"} == {*NAMESPACED, *GLOBAL}
+
+
+def test_stop_closes_all_watches(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:
+    """After the stop no thread writes any more: the writer can be closed."""
+    recorder.stop()
+    assert all(watch.closed for watch in kube.watches.values())
+    assert not [t for t in recorder._threads if t.is_alive()]
+    writer.close()

@@ -1,0 +1,209 @@
+"""Nothing leaves the machine: the Corefile loses its upstream, and the nodes' script is one a shell takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from cluster_fakes import seen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos import seal
+from chaos.errors import ClusterError
+from chaos.seal import without_upstream
+
+KUBEADM = """.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }
+    prometheus :9153
+    forward . /etc/resolv.conf {
+       max_concurrent 1000
+    }
+    cache 30 {
+       disable success cluster.local
+       disable denial cluster.local
+    }
+    loop
+    reload
+    loadbalance
+}
+"""
+"""What kubeadm writes today."""
+ONE_LINE = KUBEADM.replace(
+    "forward . /etc/resolv.conf {\n       max_concurrent 1000\n    }", "forward . /etc/resolv.conf"
+)
+
+
+def servers(corefile: str) -> list[str]:
+    """The lines that begin a server, in order; braces must pair."""
+    assert corefile.count("{") == corefile.count("}")
+    return [line for line in corefile.splitlines() if line.endswith("{") and not line.startswith(" ")]
+
+
+@pytest.mark.parametrize("corefile", [KUBEADM, ONE_LINE], ids=["with a block", "on one line"])
+def test_no_upstream_is_left(corefile: str) -> None:
+    """No forward and nothing of its block; every other plugin stays; names of the outside do not exist."""
+    assert "forward" in corefile
+    sealed = without_upstream(corefile)
+    assert "forward" not in sealed
+    assert "resolv.conf" not in sealed
+    assert "max_concurrent" not in sealed
+    assert "rcode NXDOMAIN" in sealed
+    for kept in ("lameduck 5s", "ready", "pods insecure", "prometheus :9153", "cache 30 {", "loop", "loadbalance"):
+        assert kept in sealed
+
+
+def test_the_clusters_own_zones_are_still_served() -> None:
+    """The kubernetes plugin answers for its zones, in a server of their own; all the rest is the other's."""
+    first, rest = servers(without_upstream(KUBEADM))
+    assert first == "cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {"
+    assert rest == ".:53 {"
+    own, _, other = without_upstream(KUBEADM).partition("\n.:53 {")
+    assert "kubernetes cluster.local" in own
+    assert "NXDOMAIN" not in own
+    assert "NXDOMAIN" in other
+    assert "kubernetes" not in other
+
+
+@pytest.mark.parametrize("corefile", [KUBEADM, ONE_LINE])
+def test_sealing_twice_is_sealing_once(corefile: str) -> None:
+    """A sealed Corefile is left as it is."""
+    sealed = without_upstream(corefile)
+    assert without_upstream(sealed) == sealed
+
+
+@pytest.mark.parametrize(
+    "corefile",
+    [
+        KUBEADM.replace("kubernetes cluster", "other cluster"),
+        KUBEADM.replace(".:53 {", "example.org:53 {"),
+        KUBEADM + KUBEADM,
+    ],
+    ids=["no zones", "another server", "two servers"],
+)
+def test_a_corefile_of_another_shape_is_refused(corefile: str) -> None:
+    """What it does not understand it does not call sealed."""
+    with pytest.raises(ClusterError, match="cannot be sealed"):
+        without_upstream(corefile)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "forward . /etc/resolv.conf",
+        "\tforward . 8.8.8.8",
+        "forward . 1.1.1.1 {\n       max_concurrent 1000\n    }  ",
+        "    forward  .  8.8.8.8   ",
+        "    forward . 8.8.8.8 {\n    }\n    forward example.org 9.9.9.9",
+    ],
+)
+def test_however_it_is_written_none_is_left(forward: str) -> None:
+    """Tabs, trailing blanks and a second forward: sealed or refused, never passed over."""
+    corefile = ONE_LINE.replace("    forward . /etc/resolv.conf", forward)
+    assert forward in corefile
+    try:
+        sealed = without_upstream(corefile)
+    except ClusterError:
+        return
+    assert "forward" not in sealed
+
+
+@given(st.integers(0, 5000), st.sampled_from(["", " {\n       max_concurrent 9\n       prefer_udp\n    }"]))
+def test_options_of_forward_do_not_matter(seconds: int, block: str) -> None:
+    """The sealed text is the same whatever the upstream was."""
+    corefile = ONE_LINE.replace("/etc/resolv.conf", f"10.0.0.{seconds}{block}")
+    assert without_upstream(corefile) == without_upstream(KUBEADM)
+
+
+def test_the_nodes_script_is_a_shells() -> None:
+    """The shell takes it, and each rule is looked for before it is set."""
+    checked = subprocess.run(["sh", "-n"], input=seal._NODE_SCRIPT, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_nodes_script_is_idempotent(tmp_path: Any) -> None:
+    """Run twice with an iptables that remembers, it sets each rule once, both for the Service range."""
+    rules = tmp_path / "rules"
+    rules.touch()
+    iptables = tmp_path / "iptables"
+    iptables.write_text(
+        "#!/bin/sh\nshift\nverb=$1\nshift\n"
+        f'if [ "$verb" = -C ]; then grep -qxF -e "$*" {rules}; else echo "$*" >> {rules}; fi\n'
+    )
+    iptables.chmod(0o755)
+    grep = shutil.which("grep")
+    assert grep is not None
+    (tmp_path / "grep").symlink_to(grep)
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-s"], input=seal._NODE_SCRIPT, text=True, env={"PATH": str(tmp_path)}, check=True)
+    assert rules.read_text().splitlines() == [
+        "FORWARD -d 10.96.0.0/16 -j REJECT",
+        "OUTPUT -d 10.96.0.0/16 -m conntrack ! --ctstate DNAT -j REJECT",
+    ]
+
+
+class Dns:
+    """The cluster's DNS: its ConfigMap and one pod."""
+
+    def __init__(self, corefile: str | None) -> None:
+        self.corefile = corefile
+        self.deleted: list[tuple[str, str | None]] = []
+
+    def raw(self, *_: str) -> dict[str, Any] | None:
+        """See Kube."""
+        return None if self.corefile is None else {"data": {"Corefile": self.corefile}}
+
+    def patch(self, _kind: str, _name: str, body: dict[str, Any], _namespace: str) -> None:
+        """See Kube."""
+        self.corefile = body["data"]["Corefile"]
+
+    def list(self, *_: str) -> list[Any]:
+        """See Kube."""
+        return [seen("Pod", "coredns-1", "u1")]
+
+    def delete(self, _kind: str, name: str, _namespace: str, *, uid: str | None = None) -> bool:
+        """See Kube."""
+        self.deleted.append((name, uid))
+        return True
+
+
+def test_the_dns_is_sealed_once() -> None:
+    """The first time its text changes and its pods begin anew with it; the second time nothing happens."""
+    dns: Any = Dns(KUBEADM)
+    sealed = seal.seal_dns(dns)
+    assert sealed == dns.corefile == without_upstream(KUBEADM)
+    assert dns.deleted == [("coredns-1", "u1")]
+    assert seal.seal_dns(dns) == sealed
+    assert len(dns.deleted) == 1
+
+
+def test_a_cluster_without_a_corefile_cannot_be_sealed() -> None:
+    """It is said, not passed over."""
+    dns: Any = Dns(None)
+    with pytest.raises(ClusterError, match="no ConfigMap coredns"):
+        seal.seal_dns(dns)
+
+
+def test_escaped_packets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum over our counters; a counter that is gone is an error, never zero packets."""
+    table = (
+        "Chain POSTROUTING (policy ACCEPT 0 packets, 0 bytes)\n    pkts      bytes target\n"
+        "       3      180            all  --  *      !kindstorm0  172.18.0.0/16  0.0.0.0/0  /* kindstorm escaped */\n"
+        "      99     9000 MASQUERADE all  --  *      !docker0  172.17.0.0/16  0.0.0.0/0\n"
+    )
+    monkeypatch.setattr(seal, "_iptables", lambda *_, **__: table)
+    assert seal.escaped_packets("image") == 3
+    monkeypatch.setattr(seal, "_iptables", lambda *_, **__: table.replace("kindstorm escaped", ""))
+    with pytest.raises(ClusterError, match="packet counter is gone"):
+        seal.escaped_packets("image")

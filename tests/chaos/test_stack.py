@@ -1,0 +1,266 @@
+"""Manifests become stacks or one sentence; a stack is ready only when its controllers have caught up."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_fakes import Picture, pod, seen, workload
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.errors import StackError
+from chaos.kube import ApiRefusal, Seen
+from chaos.stack import STACKS, Stack
+
+GOOD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+
+
+def deployment(name: str = "nginx", **spec: Any) -> dict[str, Any]:
+    """A Deployment's document."""
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+
+
+def stateful_set(name: str = "web", **spec: Any) -> dict[str, Any]:
+    """A StatefulSet's document."""
+    return deployment(name, **spec) | {"kind": "StatefulSet"}
+
+
+def service(name: str, *ports: dict[str, int]) -> dict[str, Any]:
+    """A Service's document."""
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": list(ports)}}
+
+
+def ready(stack: Stack, *objects: Seen) -> bool:
+    """Whether the stack is ready in this picture."""
+    recorder: Any = Picture(*objects)
+    return stack.is_ready(recorder)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: [", r"stack\.yaml is not YAML: "),
+        ("a: \x01", r"stack\.yaml is not YAML: "),
+        (
+            f"{GOOD}---\napiVersion: v1\nmetadata: {{name: a}}",
+            r"stack\.yaml, document 2: apiVersion, kind and metadata",
+        ),
+        ("kind: Pod\nmetadata: {name: a}", r"stack\.yaml, document 1: apiVersion"),
+        ("apiVersion: v1\nkind: Pod", r"stack\.yaml, document 1: .*metadata\.name are needed"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: name", r"stack\.yaml, document 1: "),
+        ("just words", r"stack\.yaml, document 1: "),
+        ("- a list", r"stack\.yaml, document 1: "),
+        (f"---\n---\n{GOOD}---\nkind: Pod", r"stack\.yaml, document 3: "),
+        ("", r"stack\.yaml holds no document"),
+        ("# nothing\n---\n", r"stack\.yaml holds no document"),
+    ],
+)
+def test_a_wrong_manifest_is_one_sentence(tmp_path: Path, text: str, complaint: str) -> None:
+    """The file, and the document where there is one to name; never a traceback of the reader's."""
+    path = tmp_path / "stack.yaml"
+    path.write_text(text)
+    with pytest.raises(StackError, match=complaint) as refused:
+        Stack.load(path)
+    assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_an_unreadable_manifest_is_one_sentence(tmp_path: Path) -> None:
+    """A missing file, a directory and what is no text are named."""
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00\xd8")
+    for path in (tmp_path / "missing.yaml", tmp_path, binary):
+        with pytest.raises(StackError, match="cannot be read: ") as refused:
+            Stack.load(path)
+        assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("path", sorted(STACKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_manifest_loads(path: Path) -> None:
+    """Each has a workload, images and a way in, and its facts can be told."""
+    stack = Stack.load(path)
+    assert stack.name == path.stem
+    assert stack.workloads()
+    assert stack.images()
+    assert stack.node_port
+    assert stack.facts()["services"]
+
+
+def test_patched_leaves_the_original_alone() -> None:
+    """The twin has the edit and its own name; the original has neither."""
+    stack = Stack("a", (deployment(replicas=2), service("s", {"port": 80})), 30080, {"x": "y"})
+    before = copy.deepcopy(stack)
+
+    def more(document: dict[str, Any]) -> None:
+        document["spec"]["replicas"] = 5
+
+    twin = stack.patched(more, name="twin")
+    assert stack == before
+    assert [d["spec"]["replicas"] for d in twin.documents] == [5, 5]
+    assert (twin.name, twin.node_port, twin.stand_ins) == ("twin", 30080, {"x": "y"})
+    assert stack.patched(more).name == "a"
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii", exclude_categories=["Cc"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), max_size=3))
+def test_patching_nothing_changes_nothing(specs: list[dict[str, Any]]) -> None:
+    """Whatever a manifest holds survives the copy, strings that look like something else included."""
+    stack = Stack("a", tuple(deployment(f"d-{n}", **{"template": spec}) for n, spec in enumerate(specs)))
+    assert stack.patched(lambda _: None).documents == stack.documents
+
+
+@given(st.dictionaries(NAMES, st.tuples(st.integers(0, 5), st.none() | NAMES), max_size=4))
+def test_identities_are_the_ordinals_of_each_stateful_set(sets: dict[str, tuple[int, str | None]]) -> None:
+    """One name for each replica of each set that has a governing Service, and no others."""
+    documents = [stateful_set(name, replicas=count, serviceName=svc) for name, (count, svc) in sets.items()]
+    identities = Stack("a", (*documents, deployment("d", replicas=9))).identities()
+    wanted = {f"{name}-{n}": svc for name, (count, svc) in sets.items() if svc for n in range(count)}
+    assert identities == wanted
+
+
+def test_a_stateful_set_without_a_spec_has_no_identities() -> None:
+    """What the API server will refuse must not crash before it is asked."""
+    bare = stateful_set()
+    del bare["spec"]
+    assert Stack("a", (bare,)).facts()["identities"] == []
+
+
+def test_images_are_those_of_all_containers() -> None:
+    """Init containers and bare pods count, an image is named once, and what has no pods names none."""
+
+    def template(*images: str, init: str = "") -> dict[str, Any]:
+        first = {"initContainers": [{"name": "i", "image": init}]} if init else {}
+        return {"containers": [{"name": "c", "image": image} for image in images], **first}
+
+    bare = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": template("b:1")}
+    documents = (deployment(template={"spec": template("a:1", "b:1", init="i:1")}), bare, service("s"))
+    assert Stack("a", documents).images() == ["a:1", "b:1", "i:1"]
+
+
+def test_workloads_and_the_way_in(tmp_path: Path) -> None:
+    """Replicas default to one; the first NodePort of any Service is the way in, no NodePort is none."""
+    stack = Stack("a", (deployment("d", replicas=2), stateful_set("s"), service("x")))
+    assert stack.workloads() == [
+        {"kind": "Deployment", "name": "d", "replicas": 2},
+        {"kind": "StatefulSet", "name": "s", "replicas": 1},
+    ]
+    path = tmp_path / "ports.yaml"
+    path.write_text(
+        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1}]}}\n---\n"
+        "{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {ports: [{port: 1}, {port: 2, nodePort: 30081}]}}\n"
+    )
+    assert Stack.load(path).node_port == 30081
+    path.write_text(GOOD)
+    assert Stack.load(path).node_port is None
+
+
+WEB = Stack("web", (stateful_set(replicas=2),))
+TWO = (pod("web-0"), pod("web-1"))
+
+
+def test_a_stack_is_ready() -> None:
+    """Observed, updated, all ready, exactly so many pods; other people's pods do not count."""
+    stranger = pod("other-0", owner="StatefulSet/other", deleting=True)
+    bare = seen("Pod", "kindstorm-probe", owner=None, deleting=False)
+    assert ready(WEB, workload("StatefulSet", "web", 2), *TWO, stranger, bare)
+
+
+@pytest.mark.parametrize(
+    ("objects", "why"),
+    [
+        ((), "nothing is there"),
+        (TWO, "no workload"),
+        ((workload("StatefulSet", "web", 2, observed_generation=None), *TWO), "never observed"),
+        ((workload("StatefulSet", "web", 2, generation=2), *TWO), "old generation"),
+        ((workload("StatefulSet", "web", 2, ready_replicas=1), *TWO), "too few ready"),
+        ((workload("StatefulSet", "web", 2, ready_replicas=3), *TWO), "too many ready"),
+        ((workload("StatefulSet", "web", 2, updated_replicas=1), *TWO), "too few updated"),
+        ((workload("StatefulSet", "web", 2), TWO[0]), "too few pods"),
+        ((workload("StatefulSet", "web", 2), *TWO, pod("web-2")), "too many pods"),
+        ((workload("StatefulSet", "web", 2), TWO[0], pod("web-1", deleting=True)), "a pod goes"),
+        ((workload("Deployment", "web", 2), *TWO), "another kind"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_stack_is_not_ready(objects: tuple[Seen, ...], why: str) -> None:
+    """One thing short of ready is not ready."""
+    assert not ready(WEB, *objects), why
+
+
+def test_all_workloads_must_be_ready() -> None:
+    """One of two is not enough."""
+    both = Stack("a", (stateful_set(replicas=2), deployment("d", replicas=1)))
+    sound = (workload("StatefulSet", "web", 2), *TWO)
+    assert not ready(both, *sound)
+    assert ready(both, *sound, workload("Deployment", "d", 1), pod("d-5f-x", owner="ReplicaSet/d-5f"))
+
+
+def test_a_deployment_owns_through_its_replica_sets() -> None:
+    """The Deployment nginx owns the pods of nginx-5f, not those of nginx-old-5f; an old ReplicaSet's pod is one too many."""
+    stack = Stack("a", (deployment("nginx", replicas=1),))
+    seen_one = (workload("Deployment", "nginx", 1), pod("nginx-5f-x", owner="ReplicaSet/nginx-5f"))
+    assert ready(stack, *seen_one, pod("nginx-old-5f-x", owner="ReplicaSet/nginx-old-5f"))
+    assert not ready(stack, *seen_one, pod("nginx-4e-y", owner="ReplicaSet/nginx-4e"))
+
+
+class Api:
+    """Takes documents, or refuses those of one name."""
+
+    def __init__(self, refused: str = "") -> None:
+        self.refused = refused
+        self.applied: list[str] = []
+
+    def apply(self, document: dict[str, Any], namespace: str) -> None:
+        """See Kube."""
+        assert namespace == "run-1"
+        if document["metadata"]["name"] == self.refused:
+            raise ApiRefusal(f"apply {document['kind']} {self.refused}: 400: unknown field", 400)
+        self.applied.append(document["metadata"]["name"])
+
+
+def test_deploy_applies_in_order_and_waits() -> None:
+    """All documents in the manifest's order, and back only once the picture is a ready stack."""
+    stack = Stack("web", (service("s"), stateful_set(replicas=2)))
+    picture = Picture(steps=[lambda p: p.all.append(workload("StatefulSet", "web", 2)), lambda p: p.all.extend(TWO)])
+    api: Any = Api()
+    recorder: Any = picture
+    stack.deploy(api, "run-1", recorder)
+    assert api.applied == ["s", "web"]
+    assert picture.steps == []
+
+
+def test_what_the_api_refuses_is_a_stack_error() -> None:
+    """The stack, the object and the API's reason; nothing after it is applied."""
+    stack = Stack("web", (service("s"), stateful_set()))
+    api: Any = Api("s")
+    recorder: Any = Picture()
+    with pytest.raises(StackError, match=r"^stack web: apply Service s: 400: unknown field$"):
+        stack.deploy(api, "run-1", recorder)
+    assert api.applied == []
+
+
+def test_a_stack_that_does_not_become_ready_says_why() -> None:
+    """The wait's own message, then the last three warnings; a cluster that gave none is said so too."""
+    events = [
+        seen("Event", f"e{n}", type="Warning", message=f"no room {n}", about={"kind": "Pod", "name": "web-0"})
+        for n in range(4)
+    ]
+    normal = seen("Event", "n", type="Normal", message="fine", about={"kind": "Pod", "name": "web-0"})
+    recorder: Any = Picture(normal, *events)
+    with pytest.raises(StackError, match="stack web is ready: not within 9 s") as failed:
+        WEB.wait_ready(recorder, 9)
+    assert str(failed.value).endswith("; ".join(f"Pod web-0: no room {n}" for n in (1, 2, 3)))
+    assert "fine" not in str(failed.value)
+    silent: Any = Picture(normal)
+    with pytest.raises(StackError, match="the cluster gave no warning"):
+        WEB.wait_ready(silent, 9)

@@ -1,0 +1,77 @@
+"""Targets resolve to live pods of the stack, the same ones for the same seed, or to a clear refusal."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from cluster_fakes import Picture, pod
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.errors import FaultError
+from chaos.kube import Seen
+from chaos.targets import Target, one, ordinal, victims
+from chaos.targets import pod as named
+
+PROBE = pod("kindstorm-probe", labels={"kindstorm.dev/probe": "true"})
+
+
+def hit(target: Target, *pods: Seen, seed: int = 1) -> Seen:
+    """What a target means in this picture."""
+    recorder: Any = Picture(*pods)
+    return target.resolve(recorder, random.Random(seed))  # noqa: S311
+
+
+@given(st.integers(0, 2**31), st.permutations([f"web-{n}" for n in range(6)]))
+def test_one_is_the_same_for_the_same_seed(seed: int, names: list[str]) -> None:
+    """The order in which pods were seen does not matter, only which there are and the seed."""
+    pods = [pod(name) for name in names]
+    assert hit(one("web"), *pods, seed=seed) == hit(one("web"), *sorted(pods, key=lambda p: p.name), seed=seed)
+
+
+def test_one_may_be_any() -> None:
+    """Over many seeds every candidate is hit."""
+    pods = [pod(f"web-{n}") for n in range(3)]
+    assert {hit(one(), *pods, seed=seed).name for seed in range(50)} == {"web-0", "web-1", "web-2"}
+
+
+@given(st.integers(0, 2**31))
+def test_one_never_hits_what_is_no_victim(seed: int) -> None:
+    """Neither the harness's probe, nor a pod that goes already, nor one that is not ready, nor another's."""
+    others = (PROBE, pod("web-1", deleting=True), pod("web-2", ready=False), pod("db-0"))
+    assert hit(one("web"), *others, pod("web-0"), seed=seed).name == "web-0"
+    assert hit(one(), PROBE, pod("web-0"), seed=seed).name == "web-0"
+
+
+@pytest.mark.parametrize("pods", [(), (PROBE,), (pod("web-0", ready=False),), (pod("web-0", deleting=True),)])
+def test_one_without_a_candidate(pods: tuple[Seen, ...]) -> None:
+    """No candidate is a fault error that names the prefix."""
+    with pytest.raises(FaultError, match="no ready pod whose name begins with 'web'; the fault has no target"):
+        hit(one("web"), *pods)
+
+
+def test_named_is_exactly_that_pod() -> None:
+    """Not one that begins so; a pod that is not ready can be hit by name."""
+    assert hit(named("web-1"), pod("web-10"), pod("web-1", ready=False)).name == "web-1"
+    assert hit(ordinal("web", 0), pod("web-1"), pod("web-0")).name == "web-0"
+
+
+@pytest.mark.parametrize("pods", [(), (pod("web-10"),), (pod("web-1", deleting=True),)])
+def test_named_that_is_not_there(pods: tuple[Seen, ...]) -> None:
+    """A pod that is gone or going is a fault error with its name."""
+    with pytest.raises(FaultError, match="there is no pod web-1; the fault has no target"):
+        hit(named("web-1"), *pods)
+
+
+def test_the_probe_cannot_be_named() -> None:
+    """The harness does not shoot its own eyes."""
+    with pytest.raises(FaultError, match="there is no pod kindstorm-probe"):
+        hit(named("kindstorm-probe"), PROBE)
+
+
+def test_victims_may_be_unready() -> None:
+    """Alive is not ready."""
+    recorder: Any = Picture(pod("a", ready=False), pod("b", deleting=True), PROBE)
+    assert [p.name for p in victims(recorder)] == ["a"]

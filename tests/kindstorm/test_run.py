@@ -1,0 +1,153 @@
+"""Judging a run: only VALID passes, a known-bad stack must be seen through, and the cluster is judged always."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stored_runs import Says, store
+
+from chaos.history import History
+from chaos.report import ExperimentResult
+from kindstorm.checkers import INVALID, UNKNOWN, VALID, Outcome, quiescence
+from kindstorm.run import Run, UnknownVerdictError
+
+RESULTS: list[ExperimentResult] = []
+
+
+@pytest.fixture(autouse=True)
+def no_results() -> None:
+    """Each test counts its own."""
+    RESULTS.clear()
+
+
+def a_run(directory: Path, history: History | None = None, *left_over: str, fault: bool = True) -> Run:
+    """A run whose cluster was left with these volumes."""
+    stored = store(directory, left_over=left_over, fault=fault)
+    scenario = "scenarios/test_a.py::test_a[x y]"
+    return Run(scenario, "A title.", "test_a-x y", 7, directory, history or stored, RESULTS.append)
+
+
+def test_valid_passes(tmp_path: Path) -> None:
+    """All verdicts come back, quiescence among them, and the result is recorded once."""
+    verdicts = a_run(tmp_path).judge(Says(VALID), Says(VALID, "other"))
+    assert [(v.checker, v.outcome) for v in verdicts] == [
+        ("promise", VALID),
+        ("other", VALID),
+        ("quiescence", VALID),
+    ]
+    (result,) = RESULTS
+    assert (result.verdicts, result.expected, result.error) == (tuple(verdicts), None, None)
+
+
+def test_invalid_is_an_assertion_that_says_all(tmp_path: Path) -> None:
+    """The culprit, what was found, the seed, the directory, and both commands, ready to be pasted."""
+    with pytest.raises(AssertionError) as failed:
+        a_run(tmp_path).judge(Says(VALID, "fine"), Says(INVALID))
+    text = str(failed.value)
+    assert text.startswith("test_a-x y: a promise is broken\n")
+    assert "INVALID promise: the promise is invalid" in text
+    assert "- web-1 broke it" in text
+    assert f"seed 7; everything of it: {tmp_path}" in text
+    assert f"judge again: pytest 'scenarios/test_a.py::test_a[x y]' --kindstorm-rejudge {tmp_path}" in text
+    assert "run again:   pytest 'scenarios/test_a.py::test_a[x y]' --kindstorm-seed 7" in text
+    assert "VALID fine: the fine is valid" in text
+    assert text.count("web-1 broke it") == 1
+    assert len(RESULTS) == 1
+
+
+def test_only_the_first_findings_are_spelled_out(tmp_path: Path) -> None:
+    """A thousand findings are for the report, not for the terminal."""
+    findings = tuple(f"finding {number};" for number in range(1000))
+    with pytest.raises(AssertionError) as failed:
+        a_run(tmp_path).judge(Says(INVALID, findings=findings))
+    assert "finding 4;" in str(failed.value)
+    assert "finding 5;" not in str(failed.value)
+
+
+def test_unknown_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """It is no assertion, so it counts as an error; it says as much as a failure does."""
+    with pytest.raises(UnknownVerdictError) as failed:
+        a_run(tmp_path).judge(Says(VALID, "fine"), Says(UNKNOWN))
+    text = str(failed.value)
+    assert "nobody can tell" in text
+    assert "UNKNOWN promise: the promise is unknown" in text
+    assert "--kindstorm-rejudge" in text
+    assert "--kindstorm-seed 7" in text
+
+
+def test_invalid_outranks_unknown(tmp_path: Path) -> None:
+    """A broken promise is a failure, whatever else nobody knows."""
+    with pytest.raises(AssertionError):
+        a_run(tmp_path).judge(Says(UNKNOWN), Says(INVALID, "other"))
+
+
+def test_a_history_that_was_cut_off_is_unknown(tmp_path: Path) -> None:
+    """What every checker calls VALID on half a history is not known."""
+    whole = store(tmp_path / "whole")
+    half = History(r for r in whole.records if not (r.kind == "closing" and r.source == "load"))
+    with pytest.raises(UnknownVerdictError, match="the history is not whole"):
+        a_run(tmp_path / "half", half).judge(Says(VALID))
+
+
+def test_a_checker_that_crashes_is_unknown(tmp_path: Path) -> None:
+    """Its defect neither passes nor fails the system."""
+
+    class Crashes:
+        name = "crash"
+
+        def check(self, _: History) -> None:
+            raise ZeroDivisionError("a defect")
+
+    with pytest.raises(UnknownVerdictError, match="the checker crashed"):
+        a_run(tmp_path).judge(Crashes())
+
+
+@pytest.mark.parametrize("expected", [INVALID, UNKNOWN])
+def test_what_is_expected_passes(tmp_path: Path, expected: Outcome) -> None:
+    """A known-bad stack that is judged so is as it should be, and the result says what was expected."""
+    a_run(tmp_path).judge(Says(expected), expect=expected)
+    assert RESULTS[0].expected is expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "judged"), [(INVALID, VALID), (INVALID, UNKNOWN), (UNKNOWN, VALID), (UNKNOWN, INVALID)]
+)
+def test_what_is_not_as_expected_fails(tmp_path: Path, expected: Outcome, judged: Outcome) -> None:
+    """Exactly the expected outcome, nothing near it."""
+    with pytest.raises(AssertionError, match=f"expected {expected}, judged {judged}"):
+        a_run(tmp_path).judge(Says(judged), expect=expected)
+
+
+def test_named_checkers_count_together(tmp_path: Path) -> None:
+    """One of them INVALID is the expected INVALID; no checker at all is none."""
+    a_run(tmp_path / "a").judge(Says(VALID), Says(INVALID, "other"), expect=INVALID)
+    with pytest.raises(AssertionError, match="expected INVALID, judged UNKNOWN"):
+        a_run(tmp_path / "b").judge(expect=INVALID)
+
+
+@pytest.mark.parametrize("outcome", [VALID, INVALID, UNKNOWN])
+def test_what_is_left_behind_fails_every_run(tmp_path: Path, outcome: Outcome) -> None:
+    """Also one whose broken promise was expected: nobody expected this."""
+    with pytest.raises(AssertionError, match="a promise is broken") as failed:
+        a_run(tmp_path, None, "pv-1").judge(Says(outcome), expect=outcome)
+    assert "volume pv-1 was left behind" in str(failed.value)
+
+
+def test_an_unknown_quiescence_is_unknown(tmp_path: Path) -> None:
+    """A sound promise on a cluster of which nobody knows is not VALID."""
+    with pytest.raises(UnknownVerdictError, match="UNKNOWN quiescence"):
+        a_run(tmp_path, fault=False).judge(Says(VALID))
+
+
+def test_a_fault_that_could_not_be_is_as_expected(tmp_path: Path) -> None:
+    """Where UNKNOWN is expected, quiescence may say it too."""
+    a_run(tmp_path, fault=False).judge(Says(UNKNOWN), expect=UNKNOWN)
+
+
+def test_quiescence_can_be_named(tmp_path: Path) -> None:
+    """It is judged once, and its finding can be the expected one."""
+    assert [v.checker for v in a_run(tmp_path / "a").judge(quiescence())] == ["quiescence"]
+    a_run(tmp_path / "b", None, "pv-1").judge(quiescence(), expect=INVALID)
+    with pytest.raises(AssertionError, match="a promise is broken"):
+        a_run(tmp_path / "c", None, "pv-1").judge(quiescence())
