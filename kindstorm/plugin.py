@@ -113,7 +113,8 @@ def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """A broken promise is a failure; an unknown verdict or our own failure is an error; unsupported is a skip."""
     if call.excinfo is not None and call.excinfo.errisinstance(Unsupported):
-        call.excinfo = pytest.ExceptionInfo.from_exception(pytest.skip.Exception(str(call.excinfo.value)))
+        skipped = pytest.skip.Exception(str(call.excinfo.value)).with_traceback(call.excinfo.tb)
+        call.excinfo = pytest.ExceptionInfo.from_exception(skipped)
     outcome: Any = yield
     report: pytest.TestReport = outcome
     if call.excinfo is not None and call.excinfo.errisinstance((UnknownVerdictError, HarnessError)):

@@ -206,7 +206,7 @@ def test_all_workloads_must_be_ready() -> None:
 
 
 def test_a_deployment_owns_through_its_replica_sets() -> None:
-    """The Deployment nginx owns the pods of nginx-5f, not those of nginx-old-5f; an old ReplicaSet's pod is one too many."""
+    """Deployment nginx owns the pods of nginx-5f, not of nginx-old-5f; an old ReplicaSet's pod is one too many."""
     stack = Stack("a", (deployment("nginx", replicas=1),))
     seen_one = (workload("Deployment", "nginx", 1), pod("nginx-5f-x", owner="ReplicaSet/nginx-5f"))
     assert ready(stack, *seen_one, pod("nginx-old-5f-x", owner="ReplicaSet/nginx-old-5f"))

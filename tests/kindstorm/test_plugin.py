@@ -1,0 +1,306 @@
+"""How verdicts count in pytest, seen from outside: whole sessions with a scenario whose experiment is made up."""
+
+from __future__ import annotations
+
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stored_runs import store
+
+from chaos import errors, experiment
+from chaos.history import History
+from images import cache
+from kindstorm.session import Session
+
+pytest_plugins = ["pytester"]
+
+PLUGINS = ["-p", "no:locust", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+"""The inner sessions do without what would only make them slow."""
+
+SCENARIO = '''
+"""A scenario."""
+import pytest
+from chaos.checkers import Verdict
+from chaos import errors
+from kindstorm.checkers import INVALID, UNKNOWN, VALID
+from kindstorm.faults import kill_pod
+from kindstorm.profiles import HTTP_READS
+from kindstorm.targets import one
+
+class Says:
+    name = "promise"
+    def __init__(self, outcome):
+        self.outcome = outcome
+    def check(self, history):
+        return Verdict(self.name, self.outcome, "web-1 is to blame", {}, ("web-1 broke it",))
+
+def test_a(experiment, stacks):
+    """Pods come back."""
+    run = experiment(stack=stacks.nginx(), workload=HTTP_READS, faults=[kill_pod(one())], MORE)
+    run.judge(Says(OUTCOME), expect=EXPECTED)
+'''
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experiments are stored by hand; a session that would make a cluster fails."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(Session, "sound_cluster", lambda _: None)
+    monkeypatch.setattr(experiment, "run", lambda plan, *_: store(plan.directory))
+
+
+def write(pytester: pytest.Pytester, outcome: str = "VALID", expected: str = "VALID", more: str = "") -> Path:
+    """Put the scenario into the inner session's directory."""
+    text = SCENARIO.replace("OUTCOME", outcome).replace("EXPECTED", expected).replace("MORE", more)
+    return pytester.makepyfile(test_scenario=text)
+
+
+def inner(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    """Run the inner session in this process."""
+    return pytester.runpytest_inprocess(*PLUGINS, *args)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every experiment end with this."""
+
+    def run(*_: object) -> History:
+        raise error
+
+    monkeypatch.setattr(experiment, "run", run)
+
+
+def junit_of(pytester: pytest.Pytester) -> ElementTree.Element:
+    """The test case of pytest's own junit.xml."""
+    case = ElementTree.parse(pytester.path / "pytest.xml").getroot().find(".//testcase")  # noqa: S314 - written here
+    assert case is not None
+    return case
+
+
+def run_directory(pytester: pytest.Pytester) -> Path:
+    """The directory of the one session that ran."""
+    (directory,) = (pytester.path / "runs").iterdir()
+    return directory
+
+
+def test_valid_passes(pytester: pytest.Pytester) -> None:
+    """Exit code 0, a table of verdicts, and a report whose path is said."""
+    write(pytester)
+    result = inner(pytester)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    assert (run_directory(pytester) / "report.html").exists()
+    assert str(run_directory(pytester) / "report.html") in result.stdout.str().replace("\n", "")
+
+
+def test_invalid_is_a_failure(pytester: pytest.Pytester) -> None:
+    """Counted as failed, with the culprit and the commands in the terminal and in junit.xml."""
+    write(pytester, "INVALID")
+    result = inner(pytester, "--junitxml=pytest.xml", "--kindstorm-seed=7")
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*INVALID promise: web-1 is to blame*", "*judge again: pytest *--kindstorm-rejudge *"])
+    case = junit_of(pytester)
+    assert case.find("failure") is not None
+    assert case.find("error") is None
+
+
+def test_unknown_is_an_error(pytester: pytest.Pytester) -> None:
+    """Neither passed nor failed: an error, exit code 1, and an <error> for whoever reads junit.xml."""
+    write(pytester, "UNKNOWN")
+    result = inner(pytester, "--junitxml=pytest.xml", "-v")
+    result.assert_outcomes(errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*test_a: UNKNOWN*", "*UNKNOWN promise: web-1 is to blame*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    case = junit_of(pytester)
+    error = case.find("error")
+    assert error is not None
+    assert "nobody can tell" in str(error.text)
+    assert case.find("failure") is None
+    ours = ElementTree.parse(run_directory(pytester) / "junit.xml")  # noqa: S314 - written here
+    assert ours.find(".//error") is not None
+
+
+def test_a_known_bad_stack_passes_only_when_seen_through(pytester: pytest.Pytester) -> None:
+    """An expected INVALID passes; a VALID in its place is a failure."""
+    write(pytester, "INVALID", "INVALID")
+    inner(pytester).assert_outcomes(passed=1)
+    write(pytester, "VALID", "INVALID")
+    inner(pytester).assert_outcomes(failed=1)
+
+
+def test_our_own_failure_is_one_sentence(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, not a failure; what went wrong and no traceback; the reports are written all the same."""
+    failing(monkeypatch, errors.LoadError("Locust is not there; install it"))
+    write(pytester)
+    result = inner(pytester, "--junitxml=pytest.xml")
+    result.assert_outcomes(errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["Locust is not there; install it"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*test_scenario.py:*: LoadError*")
+    assert junit_of(pytester).find("error") is not None
+    assert "Locust is not there" in (run_directory(pytester) / "report.html").read_text()
+
+
+def test_our_own_failure_in_a_fixture_is_one_sentence(pytester: pytest.Pytester) -> None:
+    """Before or after the test it counts the same."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from chaos.errors import ClusterError
+
+        @pytest.fixture
+        def before():
+            raise ClusterError("no cluster before")
+
+        @pytest.fixture
+        def after():
+            yield
+            raise ClusterError("no cluster after")
+
+        def test_before(before): pass
+        def test_after(after): pass
+        """
+    )
+    result = inner(pytester)
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["no cluster before", "no cluster after"])
+
+
+def test_unsupported_is_a_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine cannot do is skipped with its reason, which the summary shows."""
+    failing(monkeypatch, errors.Unsupported("this kernel has no netem"))
+    write(pytester)
+    result = inner(pytester, "-rs")
+    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["SKIPPED*this kernel has no netem*"])
+
+
+def test_a_defect_is_a_failure_with_its_traceback(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no error of the harness is shown whole."""
+    failing(monkeypatch, ZeroDivisionError("a defect"))
+    write(pytester)
+    result = inner(pytester)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ZeroDivisionError: a defect*"])
+
+
+def test_an_interrupt_still_writes_the_report(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the session as an interrupt, and what was seen is reported."""
+    failing(monkeypatch, KeyboardInterrupt())
+    write(pytester)
+    result = pytester.runpytest_inprocess(*PLUGINS, no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "interrupted" in (run_directory(pytester) / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counts"), [("VALID", {"passed": 1}), ("INVALID", {"failed": 1}), ("UNKNOWN", {"errors": 1})]
+)
+def test_a_stored_run_is_judged_without_a_cluster(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, outcome: str, counts: dict[str, int]
+) -> None:
+    """The scenario's own checkers judge it; there is a report, and nothing is run."""
+    failing(monkeypatch, AssertionError("an experiment was run"))
+    monkeypatch.setattr(Session, "sound_cluster", lambda _: pytest.fail("a cluster was asked for"))
+    store(pytester.path / "old" / "test_a")
+    write(pytester, outcome)
+    result = inner(pytester, "--kindstorm-rejudge=old/test_a")
+    result.assert_outcomes(**counts)
+    if outcome != "VALID":
+        result.stdout.fnmatch_lines([f"*{outcome} promise: web-1 is to blame*"])
+    assert "web-1 is to blame" in (run_directory(pytester) / "verdicts.json").read_text()
+
+
+@pytest.mark.parametrize("state", ["missing", "truncated", "unsealed"])
+def test_a_stored_run_that_cannot_be_read(pytester: pytest.Pytester, state: str) -> None:
+    """One sentence that names it, as an error and never a verdict."""
+    path = pytester.path / "old" / "test_a" / "history.jsonl"
+    if state != "missing":
+        store(path.parent)
+        text = path.read_bytes()
+        path.write_bytes(text[:1000] if state == "truncated" else text[: text[:-1].rfind(b"\n") + 1])
+    write(pytester)
+    result = inner(pytester, "--kindstorm-rejudge=old/test_a")
+    result.assert_outcomes(errors=1)
+    said = {"missing": "*old/test_a holds no stored run of test_a;*", "truncated": "*history.jsonl, line *"}
+    result.stdout.fnmatch_lines([said.get(state, "*history.jsonl does not end with its seal*")])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_an_unknown_kubernetes_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    """Exit code 4, with the lines there are, before anything is collected."""
+    write(pytester)
+    result = inner(pytester, "--kindstorm-kubernetes=1.2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: kindstorm: Kubernetes 1.2 is not in the catalogue; choose one of *1.37*"])
+    assert not (pytester.path / "runs").exists()
+
+
+def test_unknown_clocks_are_a_usage_error(pytester: pytest.Pytester) -> None:
+    """Argparse's own sentence."""
+    assert inner(pytester, "--kindstorm-clocks=slow").ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("hold=3", "*TypeError: *unexpected keyword argument 'hold'*"),
+        ("before=3", "*TypeError: *unexpected keyword argument 'before'*"),
+    ],
+)
+def test_an_unknown_keyword_is_a_type_error(pytester: pytest.Pytester, more: str, said: str) -> None:
+    """A misspelt option is not passed over."""
+    write(pytester, more=more)
+    result = inner(pytester)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([said])
+
+
+def test_a_missing_keyword_is_a_type_error(pytester: pytest.Pytester) -> None:
+    """An experiment without faults must say so: faults=[]."""
+    path = write(pytester)
+    path.write_text(path.read_text().replace("faults=[kill_pod(one())],", ""))
+    result = inner(pytester)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*TypeError: *missing 1 required keyword-only argument: 'faults'*"])
+
+
+def test_options_reach_the_experiment(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seed, the run directory, the docstring's first line, and the seconds of load."""
+    plans: list[Any] = []
+    monkeypatch.setattr(experiment, "run", lambda plan, *_: plans.append(plan) or store(plan.directory))
+    write(pytester, more="before_s=1.5, after_s=2.5")
+    inner(pytester, "--kindstorm-seed=42", "--kindstorm-runs=elsewhere").assert_outcomes(passed=1)
+    (plan,) = plans
+    assert (plan.seed, plan.before_s, plan.after_s) == (42, 1.5, 2.5)
+    assert plan.scenario == "test_scenario.py::test_a"
+    assert plan.directory.parent.parent == pytester.path / "elsewhere"
+    assert not (pytester.path / "runs").exists()
+
+
+def test_a_session_without_a_scenario_leaves_nothing(pytester: pytest.Pytester) -> None:
+    """Other people's tests are not disturbed, and no run directory is made."""
+    pytester.makepyfile("def test_a(): pass\ndef test_b(): assert 0")
+    inner(pytester).assert_outcomes(passed=1, failed=1)
+    assert not (pytester.path / "runs").exists()
+
+
+def test_pytest_never_imports_locust(pytester: pytest.Pytester) -> None:
+    """A process of its own, with everything a scenario imports: neither locust nor gevent is among its modules."""
+    store(pytester.path / "old" / "test_a")
+    path = write(pytester)
+    path.write_text(
+        path.read_text() + "\n    import sys, threading, socket\n"
+        "    assert not {'locust', 'gevent', 'geventhttpclient'} & set(sys.modules)\n"
+        "    assert 'load.driver' in sys.modules\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "no:locust", "--kindstorm-rejudge=old")
+    result.assert_outcomes(passed=1)
+    assert "locust" not in sys.modules
