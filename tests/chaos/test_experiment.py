@@ -110,6 +110,7 @@ class World:
     marked: bool = True
     name: str = "kindstorm-test"
     writer: HistoryWriter | None = None
+    threads: set[threading.Thread] = field(default_factory=lambda: set(threading.enumerate()))
 
     def require_mark(self) -> None:
         """See Cluster."""
@@ -182,7 +183,7 @@ class World:
         assert self.kube.namespaces == []
         assert journal.pending() == []
         assert [p.name for p in self.directory.glob("*.jsonl")] == ["history.jsonl"]
-        assert not [t for t in threading.enumerate() if t.name.startswith("watch-") or t.name in ("probes", "clock")]
+        assert set(threading.enumerate()) <= self.threads
         return history
 
 

@@ -223,15 +223,16 @@ def test_an_expired_version_is_a_gap(api: ApiServer, reading: Any, how: Stream) 
     """It lists anew: a gap since the last change, what is new or changed is seen, what vanished is deleted."""
     api.listing("10", pod_json("same"), pod_json("changed"), pod_json("vanished"))
     api.listing("20", pod_json("same"), pod_json("changed", version="15"), pod_json("new", version="16"))
-    api.streams = [Stream([event("ADDED", "late", "11")]), how, Stream([event("MODIFIED", "new", "21")], "hold")]
-    changes = reading().first(11)
-    assert told(changes[:5]) == ["seen same@1", "seen changed@1", "seen vanished@1", "synced", "added late@11"]
-    assert told(changes[5:6]) == ["gap"]
-    assert sorted(told(changes[6:10])) == ["deleted late@11", "deleted vanished@1", "seen changed@15", "seen new@16"]
-    assert told(changes[10:]) == ["synced"]
-    gap = changes[5]
-    assert changes[4].time_ns == gap.from_ns < gap.time_ns
-    assert api.asked[:4] == ["list", "10", "11", "list"]
+    known = [event("ADDED", "brief", "11"), event("DELETED", "brief", "12"), event("ADDED", "late", "13")]
+    api.streams = [Stream(known), how, Stream([event("MODIFIED", "new", "21")], "hold")]
+    changes = reading().first(13)
+    assert told(changes[:4]) == ["seen same@1", "seen changed@1", "seen vanished@1", "synced"]
+    assert told(changes[4:8]) == ["added brief@11", "deleted brief@12", "added late@13", "gap"]
+    assert sorted(told(changes[8:12])) == ["deleted late@13", "deleted vanished@1", "seen changed@15", "seen new@16"]
+    assert told(changes[12:]) == ["synced"]
+    gap = changes[7]
+    assert changes[6].time_ns == gap.from_ns < gap.time_ns
+    assert api.asked[:4] == ["list", "10", "13", "list"]
 
 
 def test_the_same_name_with_another_uid(api: ApiServer, reading: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cluster_fakes import seen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos import seal
@@ -119,6 +119,7 @@ def test_however_it_is_written_none_is_left(forward: str) -> None:
     assert "forward" not in sealed
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 5000), st.sampled_from(["", " {\n       max_concurrent 9\n       prefer_udp\n    }"]))
 def test_options_of_forward_do_not_matter(seconds: int, block: str) -> None:
     """The sealed text is the same whatever the upstream was."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cluster_fakes import Picture, pod, seen, workload
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.errors import StackError
@@ -112,6 +112,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), max_size=3))
 def test_patching_nothing_changes_nothing(specs: list[dict[str, Any]]) -> None:
     """Whatever a manifest holds survives the copy, strings that look like something else included."""
@@ -119,6 +120,7 @@ def test_patching_nothing_changes_nothing(specs: list[dict[str, Any]]) -> None:
     assert stack.patched(lambda _: None).documents == stack.documents
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(NAMES, st.tuples(st.integers(0, 5), st.none() | NAMES), max_size=4))
 def test_identities_are_the_ordinals_of_each_stateful_set(sets: dict[str, tuple[int, str | None]]) -> None:
     """One name for each replica of each set that has a governing Service, and no others."""
