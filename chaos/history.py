@@ -41,6 +41,7 @@ unknown. A history without a seal is not a whole history.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -59,6 +60,17 @@ SCHEMA = 1
 
 Json = Any
 """What JSON can hold: None, bool, int, float, str, lists and str-keyed dicts of these."""
+
+_GENERATED_SUFFIX = re.compile(r"(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+
+
+def without_generated_suffix(name: str) -> str:
+    """A pod's name without what its controller appended; a name that was given stays as it is.
+
+    Kubernetes draws generated ends from these letters (no vowels, no 0, 1, 3): five of them, after a Deployment's
+    template hash of six to ten.
+    """
+    return _GENERATED_SUFFIX.sub("", name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chaos.checkers.evidence import fault_doubts, fault_text, lost_records, moment
 from chaos.checkers.verdict import Outcome, Verdict
-from chaos.history import History, Json
-
-GENERATED_SUFFIX = re.compile(r"(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$")
-"""What a controller appends to its pods' names; Kubernetes draws it from these letters (no vowels, no 0, 1, 3)."""
+from chaos.history import History, Json, without_generated_suffix
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,11 @@ class Quiescence:
             for when, baseline in (("before the run", before), ("after the run", after))
             if not baseline or not baseline.get("nodes")
         ]
-        findings = [] if missing else _differences(before, after)
-        findings += [] if missing else _escaped(before, after)
+        uncounted: list[str] = []
+        findings: list[str] = []
+        if not missing:
+            escaped, uncounted = _escaped(before, after)
+            findings = _differences(before, after) + escaped
         untold = lost_records(history, "fault")
         findings += [
             f"{fault_text(fault)} (injected at {fault.records[0].time_ns} ns) was never healed"
@@ -41,7 +40,7 @@ class Quiescence:
             if fault.at("inject") is not None and fault.at("healed") is None and not untold
         ]
         load = {record.source for record in history.of("op")}
-        doubts = missing + untold + _unclosed(history, load) + fault_doubts(history)
+        doubts = missing + uncounted + untold + _unclosed(history, load) + fault_doubts(history)
         evidence: dict[str, Json] = {
             "load_processes": sorted(load),
             "faults": len(history.faults()),
@@ -67,9 +66,14 @@ def quiescence() -> Quiescence:
     return Quiescence()
 
 
-def _escaped(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
-    packets = after.get("escaped_packets", 0) - before.get("escaped_packets", 0)
-    return [f"{packets} packets left the machine: the cluster is not sealed"] if packets > 0 else []
+def _escaped(before: dict[str, Json], after: dict[str, Json]) -> tuple[list[str], list[str]]:
+    """Packets that left the machine during the run (a finding), and why nobody can tell (a doubt)."""
+    old, new = before.get("escaped_packets"), after.get("escaped_packets")
+    if old is None or new is None:
+        return [], ["the packets that leave the cluster were not counted before and after the run"]
+    if new < old:
+        return [], [f"the count of packets that left the cluster went down from {old} to {new}: it was set up anew"]
+    return ([f"{new - old} packets left the machine: the cluster is not sealed"] if new > old else []), []
 
 
 PARTS = ("nodes", "namespaces", "volumes", "system_pods")
@@ -87,7 +91,7 @@ def _unclosed(history: History, load: set[str]) -> list[str]:
     return unclosed if load else ["no load process was recorded", *unclosed]
 
 
-def _differences(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+def differences(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
     """What is not as it was, a sentence for each object."""
     found = _set_differences("node", before["nodes"], after["nodes"])
     for name in sorted(before["nodes"].keys() & after["nodes"].keys()):
@@ -112,7 +116,7 @@ def _pod_differences(before: dict[str, Json], after: dict[str, Json]) -> list[st
     """Compare the system pods by what their controllers keep: the name without its generated end, and readiness."""
 
     def kept(pods: dict[str, Json]) -> Counter[tuple[str, bool]]:
-        return Counter((GENERATED_SUFFIX.sub("", name), bool(ready)) for name, ready in pods.items())
+        return Counter((without_generated_suffix(name), bool(ready)) for name, ready in pods.items())
 
     old, new = kept(before), kept(after)
     return [

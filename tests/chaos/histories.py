@@ -24,6 +24,7 @@ BASELINE: dict[str, Json] = {
     "namespaces": ["default", "kube-system"],
     "system_pods": {"kube-system/coredns-7db6d8ff4d-x2bcd": True, "kube-system/etcd-control-plane": True},
     "volumes": [],
+    "escaped_packets": 7,
 }
 
 

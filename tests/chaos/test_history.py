@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.errors import HistoryError
-from chaos.history import History, HistoryWriter, Record, read_records, seal
+from chaos.history import History, HistoryWriter, Record, read_records, seal, without_generated_suffix
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
@@ -158,3 +158,18 @@ def test_objects_probes_and_clocks_are_found_by_name() -> None:
     assert {record["target"] for record in history.probes("dns", "web-0.web.run-1.svc")} == {"web-0.web.run-1.svc"}
     assert history.clock_pairs("api:Pod")[:2] == [(ns(0.5), ns(0)), (ns(1.5), ns(1))]
     assert history.clock_pairs("load") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("kube-system/coredns-7db6d8ff4d-x2bcd", "kube-system/coredns"),
+        ("kube-system/kindnet-x2bcd", "kube-system/kindnet"),
+        ("kube-system/etcd-control-plane", "kube-system/etcd-control-plane"),
+        ("kube-system/web-0", "kube-system/web-0"),
+        ("kube-system/kube-proxy", "kube-system/kube-proxy"),
+    ],
+)
+def test_generated_ends_of_names_are_dropped(name: str, kept: str) -> None:
+    """What a controller drew at random goes; what somebody chose stays."""
+    assert without_generated_suffix(name) == kept

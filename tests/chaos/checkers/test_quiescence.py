@@ -26,6 +26,11 @@ def node(**changed: Json) -> dict[str, Json]:
     return {"worker": BASELINE["nodes"]["worker"] | changed}
 
 
+def uncounted() -> dict[str, Json]:
+    """A baseline for which nobody counted the escaped packets."""
+    return {key: value for key, value in BASELINE.items() if key != "escaped_packets"}
+
+
 def test_an_unchanged_cluster_is_valid() -> None:
     """The same nodes, namespaces, volumes and system pods: VALID, with their counts beside it."""
     verdict = judged(killed_pod())
@@ -59,6 +64,7 @@ def test_what_does_not_matter_is_no_finding(same: dict[str, Json]) -> None:
         ({"namespaces": ["default", "kube-system", "run-1"]}, "namespace run-1 was left behind"),
         ({"namespaces": ["default"]}, "namespace kube-system is gone"),
         ({"volumes": ["pv-1"]}, "volume pv-1 was left behind"),
+        ({"escaped_packets": 9}, "2 packets left the machine"),
         (
             {"system_pods": {"kube-system/coredns-7db6d8ff4d-x2bcd": False, "kube-system/etcd-control-plane": True}},
             "system pod kube-system/coredns: 1 not ready now, 0 before",
@@ -74,6 +80,19 @@ def test_a_difference_is_invalid_and_names_the_object(changed: dict[str, Json], 
     verdict = judged(after(**changed))
     assert verdict.outcome is Outcome.INVALID
     assert any(finding in text for text in verdict.findings), verdict.findings
+
+
+def test_pods_of_one_controller_are_counted_by_readiness() -> None:
+    """Of two replicas under new names one is no longer ready: both counts are told."""
+    pods = {f"kube-system/coredns-7db6d8ff4d-{end}": True for end in ("x2bcd", "zzzzz")}
+    now = {f"kube-system/coredns-5c9d8b7f6-{end}": end == "bbbbb" for end in ("bbbbb", "ccccc")}
+    story = killed_pod().fact("baseline", BASELINE | {"system_pods": pods})
+    verdict = judged(story.fact("baseline_after", BASELINE | {"system_pods": now}))
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.findings == (
+        "system pod kube-system/coredns: 1 not ready now, 0 before",
+        "system pod kube-system/coredns: 1 ready now, 2 before",
+    )
 
 
 def test_a_fault_that_was_never_healed_is_invalid() -> None:
@@ -96,6 +115,9 @@ def test_a_harness_that_was_cut_off_left_the_healing_open() -> None:
         (lambda s: s.without(lambda r: r.get("name") == "baseline"), "the baseline before the run was not read"),
         (lambda s: s.without(lambda r: r.get("name") == "baseline_after"), "the baseline after the run was not read"),
         (lambda s: s.fact("baseline_after", BASELINE | {"nodes": {}}), "the baseline after the run was not read"),
+        (lambda s: s.fact("baseline_after", uncounted()), "were not counted before and after"),
+        (lambda s: s.fact("baseline", uncounted()), "were not counted before and after"),
+        (lambda s: s.fact("baseline_after", BASELINE | {"escaped_packets": 6}), "went down from 7 to 6"),
         (lambda s: s.without(lambda r: r.kind == "op"), "no load process was recorded"),
         (lambda s: s.gap("api:Pod", 33, None), "api:Pod saw nothing (watch) from 13.00 s after the injection"),
         (lambda s: s.without(edge("effect")), "not seen to take effect"),
