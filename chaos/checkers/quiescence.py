@@ -28,11 +28,8 @@ class Quiescence:
             for when, baseline in (("before the run", before), ("after the run", after))
             if not baseline or not baseline.get("nodes")
         ]
-        uncounted: list[str] = []
-        findings: list[str] = []
-        if not missing:
-            escaped, uncounted = _escaped(before, after)
-            findings = _differences(before, after) + escaped
+        findings = [] if missing else differences(before, after)
+        uncounted = [] if missing else _uncounted(before, after)
         untold = lost_records(history, "fault")
         findings += [
             f"{fault_text(fault)} (injected at {fault.records[0].time_ns} ns) was never healed"
@@ -66,14 +63,14 @@ def quiescence() -> Quiescence:
     return Quiescence()
 
 
-def _escaped(before: dict[str, Json], after: dict[str, Json]) -> tuple[list[str], list[str]]:
-    """Packets that left the machine during the run (a finding), and why nobody can tell (a doubt)."""
+def _uncounted(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    """Why nobody can tell whether packets left the machine; empty where they were counted throughout."""
     old, new = before.get("escaped_packets"), after.get("escaped_packets")
     if old is None or new is None:
-        return [], ["the packets that leave the cluster were not counted before and after the run"]
+        return ["the packets that leave the cluster were not counted before and after the run"]
     if new < old:
-        return [], [f"the count of packets that left the cluster went down from {old} to {new}: it was set up anew"]
-    return ([f"{new - old} packets left the machine: the cluster is not sealed"] if new > old else []), []
+        return [f"the count of packets that left the cluster went down from {old} to {new}: it began anew in between"]
+    return []
 
 
 PARTS = ("nodes", "namespaces", "volumes", "system_pods")
@@ -92,7 +89,7 @@ def _unclosed(history: History, load: set[str]) -> list[str]:
 
 
 def differences(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
-    """What is not as it was, a sentence for each object."""
+    """How a cluster is not as it was, a sentence for each object; both as the fact ``baseline`` of chaos.history."""
     found = _set_differences("node", before["nodes"], after["nodes"])
     for name in sorted(before["nodes"].keys() & after["nodes"].keys()):
         old, new = before["nodes"][name], after["nodes"][name]
@@ -103,7 +100,12 @@ def differences(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
         ]
     found += _set_differences("namespace", before["namespaces"], after["namespaces"])
     found += _set_differences("volume", before["volumes"], after["volumes"])
-    return found + _pod_differences(before["system_pods"], after["system_pods"])
+    found += _pod_differences(before["system_pods"], after["system_pods"])
+    escaped = (after.get("escaped_packets") or 0) - (before.get("escaped_packets") or 0)
+    counted = before.get("escaped_packets") is not None
+    return (
+        [*found, f"{escaped} packets left the machine: the cluster is not sealed"] if counted and escaped > 0 else found
+    )
 
 
 def _set_differences(what: str, before: Iterable[str], after: Iterable[str]) -> list[str]:
