@@ -10,7 +10,8 @@ Linux host share. The kinds and their fields:
               {name, kubernetes, clocks, nodes, settings}, ``images``, ``workload`` (see load.profiles),
               ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:
               {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
-              volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed}.
+              volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed};
+              ``completed`` true, the last act of an experiment that came to its end.
 ``clock``     ``wall_ns``: the source's wall clock at ``time_ns``; once a second.
 ``phase``     ``name``, ``edge`` (begin | end). In order: deploy, steady, before, fault, recover, after, verify,
               remove. ``before``, ``fault``, ``recover`` and ``after`` lie inside the load's window and adjoin.
@@ -31,12 +32,13 @@ Linux host share. The kinds and their fields:
               answered). ``dns``, asked inside the cluster: target a name, value {answers: [ip, ...], rcode};
               ``http``, asked inside the cluster: target a URL, value {status, body}.
 ``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between.
-``note``      ``text``: for people.
+``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.
 ``closing``   the last record of a source: ``records``, how many it wrote before this one, by kind.
 ``seal``      the last record of a history: ``records``, how many stand before it, and ``sources``.
 
 A source that has no closing record, or whose count does not match, was cut off: what it would have said is
-unknown. A history without a seal is not a whole history.
+unknown. A history without a seal is not a whole history, and neither is one with an ``experiment`` and without
+``completed``: an experiment that was aborted closes and seals its records all the same.
 """
 
 from __future__ import annotations
@@ -249,7 +251,7 @@ class History:
         return [r for r in self.of("probe") if r["probe"] == probe and target in (None, r["target"])]
 
     def cut_off(self) -> list[str]:
-        """Why the history is not whole, one sentence for each source that was cut off; empty when it is whole."""
+        """Why the history is not whole, a sentence for each source or experiment cut off; empty when it is whole."""
         if not self.of("seal"):
             return ["the history has no seal"]
         written: dict[str, Counter[str]] = {}
@@ -259,7 +261,9 @@ class History:
                 closed[record.source] = record["records"]
             elif record.kind != "seal":
                 written.setdefault(record.source, Counter())[record.kind] += 1
-        reasons = [f"{source} has no closing record" for source in sorted(written.keys() - closed.keys())]
+        aborted = self.fact("experiment") is not None and self.fact("completed") is not True
+        reasons = ["the experiment did not come to its end"] if aborted else []
+        reasons += [f"{source} has no closing record" for source in sorted(written.keys() - closed.keys())]
         for source in sorted(closed):
             found = dict(written.get(source, {}))
             if closed[source] != found:

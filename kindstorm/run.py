@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.checkers import Checker, Outcome, Verdict, judge, quiescence, worst
+from chaos.checkers import Checker, Outcome, Verdict, judge, quiescence
 from chaos.history import History
-from chaos.report import ExperimentResult
+from chaos.report import ExperimentResult, Standing, standing
 
 MOST_FINDINGS = 5
 
@@ -19,7 +19,10 @@ class UnknownVerdictError(Exception):
 
 @dataclass
 class Run:
-    """One experiment's history, on disk in ``directory`` before this object exists."""
+    """One experiment's history, on disk in ``directory`` before this object exists.
+
+    ``judged`` is True once somebody asked for a verdict; a run of which nobody did shows nothing.
+    """
 
     scenario: str
     title: str
@@ -28,37 +31,39 @@ class Run:
     directory: Path
     history: History
     record: Callable[[ExperimentResult], None]
+    judged: bool = False
 
     def judge(self, *checkers: Checker, expect: Outcome = Outcome.VALID) -> list[Verdict]:
         """Judge the history; quiescence is always judged with it. Returns all verdicts.
 
         Raises AssertionError where a guarantee is broken and UnknownVerdictError where nobody can tell. A known-bad
-        stack says ``expect=INVALID``: then the named checkers together must come to exactly that.
+        stack says ``expect=INVALID``: then the named checkers together must come to exactly that. Without a checker
+        there is nothing to judge: ValueError.
         """
+        if not checkers:
+            raise ValueError("a run is judged by what it promises: name at least one checker")
         named = judge(self.history, checkers)
         always = [] if any(v.checker == "quiescence" for v in named) else judge(self.history, [quiescence()])
         verdicts = [*named, *always]
-        known_bad = None if expect is Outcome.VALID else expect
         result = ExperimentResult(
             self.scenario,
             self.title,
             self.experiment,
             self.seed,
             self.directory,
-            known_bad,
+            None if expect is Outcome.VALID else expect,
             tuple(verdicts),
             self.history,
+            named=tuple(verdict.checker for verdict in named),
         )
         self.record(result)
-        outcome = worst(named)
-        if known_bad is not None:
-            assert outcome is expect, self._say(f"expected {expect}, judged {outcome}", verdicts, result)  # noqa: S101
-            outcome = Outcome.INVALID if worst(always) is Outcome.INVALID else Outcome.VALID
-        else:
-            outcome = worst(verdicts)
-        if outcome is Outcome.INVALID:
+        self.judged = True
+        place = standing(result)
+        if place is Standing.MISSED:
+            raise AssertionError(self._say(f"expected {expect}, judged {result.judged}", verdicts, result))
+        if place is Standing.INVALID:
             raise AssertionError(self._say("a promise is broken", verdicts, result))
-        if outcome is Outcome.UNKNOWN:
+        if not place.passes:
             raise UnknownVerdictError(self._say("nobody can tell", verdicts, result))
         return verdicts
 

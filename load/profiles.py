@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Self
@@ -36,8 +37,10 @@ class Workload:
     share it evenly. ``timeout_s`` bounds one request as a whole. The run ends at ``max_requests`` or after ``max_s``,
     whichever is first. ``port`` is the published port to ask, None for the stack's own. ``keep_alive`` False opens a
     connection for each request: a kept one stays with one pod and hides what happens to the others.
-    A user that is more than ``max_behind_s`` late leaves its backlog out, and says so in a note: a longer one would say
-    more about itself than about the service.
+    There are at least ``rate_per_s * timeout_s`` users. Then each is done with one request before its next is due, even
+    where every request runs into its timeout, and a service that hangs cannot thin out the load (an open loop).
+    A user that is more than ``max_behind_s`` late, because its process was held up, leaves its backlog out and says so
+    in a note: a longer one would say more about itself than about the service.
     """
 
     name: str
@@ -67,6 +70,9 @@ class Workload:
             else:
                 number = isinstance(value, int | float) and not isinstance(value, bool)
                 _check(number and 0 < value <= cap, f"{field} is above 0 and at most {cap:g}", value)
+        needed = math.ceil(round(self.rate_per_s * self.timeout_s, 6))
+        rule = f"users is at least rate_per_s * timeout_s, here {needed}, or requests that time out delay the others"
+        _check(self.users >= needed, rule, self.users)
 
     def with_(self, **changes: Any) -> Self:
         """The same workload with some fields changed; raises ValueError as on creation."""
@@ -108,10 +114,10 @@ def _matches(pattern: re.Pattern[str], text: object) -> bool:
 HTTP_READS = Workload(
     name="http-reads",
     user="http",
-    users=4,
+    users=24,
     rate_per_s=20.0,
     timeout_s=1.0,
     max_requests=36_000,
     max_s=1800.0,
 )
-"""Twenty GET requests a second over four users, for at most half an hour."""
+"""Twenty GET requests a second over 24 users, for at most half an hour."""

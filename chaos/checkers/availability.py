@@ -18,9 +18,13 @@ from chaos.checkers.evidence import (
     load_window,
     lost_records,
     moment,
+    no_window,
 )
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json, Record
+
+DEFAULT_LATE_S = 5.0
+"""After how many seconds an answer is late where neither the author nor the fact ``workload`` says."""
 
 EXAMPLES_MAX = 5
 """How many unanswered operations and dark slots a verdict spells out."""
@@ -34,6 +38,7 @@ class Availability:
     gap_s_max: float
     slot_s: float
     min_ok: int
+    late_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio_max <= 1:
@@ -42,6 +47,8 @@ class Availability:
             raise ValueError(f"gap_s_max must not be negative and slot_s be positive: {self.gap_s_max}, {self.slot_s}")
         if self.min_ok < 1:
             raise ValueError(f"min_ok must be at least 1, or nothing at all would pass: {self.min_ok}")
+        if self.late_s is not None and self.late_s <= 0:
+            raise ValueError(f"late_s must be above 0, or every answer would be late: {self.late_s}")
 
     @property
     def name(self) -> str:
@@ -52,15 +59,16 @@ class Availability:
         """INVALID beyond a budget, UNKNOWN without enough answers or without a fault that took effect."""
         window = load_window(history)
         if window is None:
-            return Verdict(self.name, Outcome.UNKNOWN, "the history has none of the load's phases")
-        measured = _measure(history, window, round(self.slot_s * NS_PER_S))
-        evidence = self._evidence(history, measured)
+            return Verdict(self.name, Outcome.UNKNOWN, no_window(history))
+        late_s = self._late_s(history)
+        measured = _measure(history, window, round(self.slot_s * NS_PER_S), late_s)
+        evidence = self._evidence(history, measured) | {"late_s": late_s}
         untold = self._untold(history, measured, window)
         broken = self._broken(history, measured)
         total = measured.tallies["total"]
         if broken and not untold and total.invoked >= self.min_ok:
             return Verdict(self.name, Outcome.INVALID, "; ".join(broken), evidence, _examples(history, measured))
-        doubts = untold + self._too_little(measured) + fault_doubts(history)
+        doubts = untold + self._too_little(measured) + _unasked(history, window) + fault_doubts(history)
         if doubts:
             findings = (*broken, *_examples(history, measured))
             return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence, findings)
@@ -71,6 +79,12 @@ class Availability:
             f"{moment(history, measured.gap_from_ns)}"
         )
         return Verdict(self.name, Outcome.VALID, summary, evidence)
+
+    def _late_s(self, history: History) -> float:
+        """The seconds after which an answer is late: the author's, else the workload's timeout."""
+        if self.late_s is not None:
+            return self.late_s
+        return float((history.fact("workload") or {}).get("timeout_s", DEFAULT_LATE_S))
 
     def _broken(self, history: History, measured: _Measured) -> list[str]:
         """The budgets that do not hold, a sentence each."""
@@ -138,16 +152,23 @@ class Availability:
         }
 
 
-def availability(error_ratio_max: float, gap_s_max: float, slot_s: float = 1.0, min_ok: int = 20) -> Availability:
+def availability(
+    error_ratio_max: float, gap_s_max: float, slot_s: float = 1.0, min_ok: int = 20, late_s: float | None = None
+) -> Availability:
     """Clients are answered within these budgets; ValueError where a budget makes no sense.
+
+    An answer that comes later than ``late_s`` after its request was due counts as no answer: a client that falls behind
+    during an outage and catches up after it would otherwise hide the outage ("coordinated omission", Gil Tene, "How NOT
+    to Measure Latency", 2013).
 
     Args:
         error_ratio_max: share of the load's operations that may fail or stay unanswered, 0 to 1.
         gap_s_max: longest stretch without a success that is allowed, in seconds; also for what was to be asked in it.
         slot_s: width of the time slots in which the schedule's wishes are compared with the answers, in seconds.
         min_ok: answers needed in the whole load and before the fault, so that the figures mean something.
+        late_s: seconds after its due time at which an answer is late; None: the timeout of the history's workload.
     """
-    return Availability(error_ratio_max, gap_s_max, slot_s, min_ok)
+    return Availability(error_ratio_max, gap_s_max, slot_s, min_ok, late_s)
 
 
 @dataclass
@@ -158,10 +179,11 @@ class _Tally:
     ok: int = 0
     fail: int = 0
     info: int = 0
+    late: int = 0
 
     @property
     def unanswered(self) -> int:
-        return self.fail + self.info
+        return self.fail + self.info + self.late
 
     @property
     def error_ratio(self) -> float:
@@ -179,7 +201,7 @@ class _Measured:
     tallies: dict[str, _Tally]
     orphans: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    examples: list[tuple[Record, Record | None]] = field(default_factory=list)
+    examples: list[tuple[Record, str]] = field(default_factory=list)
     latencies_ns: list[int] = field(default_factory=list)
     gap_ns: int = 0
     gap_from_ns: int = 0
@@ -192,7 +214,7 @@ class _Measured:
         return self.spans[max(0, bisect_right(self.spans, time_ns, key=lambda span: span[1]) - 1)][0]
 
 
-def _measure(history: History, window: tuple[int, int], slot_ns: int) -> _Measured:
+def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: float) -> _Measured:
     """Count, and find the longest gap, the dark slots and the latencies of what was invoked in the window."""
     begin, end = window
     spans = [(name, *span) for name in LOAD_PHASES if (span := history.phase(name)) is not None]
@@ -203,22 +225,26 @@ def _measure(history: History, window: tuple[int, int], slot_ns: int) -> _Measur
     for invoked, ended in operations:
         if not begin <= invoked.time_ns < end:
             continue
+        intended = invoked.get("intended_ns") or invoked.time_ns
         kind = "info" if ended is None else str(ended["type"])
+        if ended is not None and kind == "ok":
+            measured.latencies_ns.append(ended.time_ns - intended)
+            kind = "late" if ended.time_ns - intended > late_s * NS_PER_S else "ok"
         for tally in (measured.tallies["total"], measured.tallies[measured.phase_of(invoked.time_ns)]):
             tally.invoked += 1
             setattr(tally, kind, getattr(tally, kind) + 1)
-        intended = invoked.get("intended_ns") or invoked.time_ns
         if begin <= intended < end:
             slot = (intended - begin) // slot_ns
             lit[slot] = lit.get(slot, False) or kind == "ok"
         if ended is not None and kind == "ok":
             answers_ns.append(ended.time_ns)
-            measured.latencies_ns.append(ended.time_ns - intended)
         else:
-            measured.errors[_error(ended)] += 1
+            error = _error(ended, late_s)
+            measured.errors[error] += 1
             if len(measured.examples) < EXAMPLES_MAX:
-                measured.examples.append((invoked, ended))
-    measured.gap_ns, measured.gap_from_ns = _longest_gap(answers_ns, begin, end)
+                measured.examples.append((invoked, error))
+    silent_ns = max(begin, min(end, max(_ends_of_load(history).values(), default=end)))
+    measured.gap_ns, measured.gap_from_ns = _longest_gap(answers_ns, begin, silent_ns)
     measured.dark_slots = [begin + slot * slot_ns for slot in sorted(lit) if not lit[slot]]
     measured.dark_ns, measured.dark_from_ns = _longest_dark(lit, begin, end, slot_ns)
     return measured
@@ -240,6 +266,25 @@ def _operations(history: History) -> tuple[list[tuple[Record, Record | None]], i
         else:
             orphans += 1
     return [(record, ends[record.source, record["op"]]) for record in invocations], orphans
+
+
+def _ends_of_load(history: History) -> dict[str, int]:
+    """When each source of operations closed its records, in ns."""
+    load = {record.source for record in history.of("op")}
+    return {record.source: record.time_ns for record in history.of("closing") if record.source in load}
+
+
+def _unasked(history: History, window: tuple[int, int]) -> list[str]:
+    """What the load left out: an answer that nobody asked for proves nothing either way."""
+    skipped = [(note.source, int(note["skipped"])) for note in history.of("note") if note.get("skipped")]
+    unasked = (
+        [f"{sum(count for _, count in skipped)} requests were never sent: the load fell behind"] if skipped else []
+    )
+    return unasked + [
+        f"{source} ended {moment(history, at)}, before the window did; nobody asked after that"
+        for source, at in sorted(_ends_of_load(history).items())
+        if at < window[1]
+    ]
 
 
 def _longest_gap(answers_ns: list[int], begin: int, end: int) -> tuple[int, int]:
@@ -272,13 +317,17 @@ def _nearest_rank_ms(ordered_ns: Sequence[int], quantile: float) -> float | None
     return ordered_ns[math.ceil(quantile * len(ordered_ns)) - 1] / NS_PER_MS if ordered_ns else None
 
 
-def _error(ended: Record | None) -> str:
-    return "still open at the end" if ended is None else f"{ended['type']}: {ended.get('error')}"
+def _error(ended: Record | None, late_s: float) -> str:
+    if ended is None:
+        return "still open at the end"
+    if ended["type"] == "ok":
+        return f"late: answered more than {late_s:g} s after it was due"
+    return f"{ended['type']}: {ended.get('error')}"
 
 
 def _examples(history: History, measured: _Measured) -> tuple[str, ...]:
     return tuple(
         f"{invoked.get('f')} (operation {invoked['op']} of {invoked.source}, process {invoked.get('process')}) "
-        f"{moment(history, invoked.time_ns)}, in phase {measured.phase_of(invoked.time_ns)}: {_error(ended)}"
-        for invoked, ended in measured.examples
+        f"{moment(history, invoked.time_ns)}, in phase {measured.phase_of(invoked.time_ns)}: {error}"
+        for invoked, error in measured.examples
     )

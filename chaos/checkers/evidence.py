@@ -15,9 +15,15 @@ NS_PER_MS = 1_000_000
 
 
 def load_window(history: History) -> tuple[int, int] | None:
-    """(begin, end) of the judged load in monotonic ns; None where the history has none of its phases."""
+    """(begin, end) of the judged load in monotonic ns; None unless the history has all of its phases, whole."""
     spans = [span for span in (history.phase(name) for name in LOAD_PHASES) if span is not None]
-    return (spans[0][0], spans[-1][1]) if spans else None
+    return (spans[0][0], spans[-1][1]) if len(spans) == len(LOAD_PHASES) else None
+
+
+def no_window(history: History) -> str:
+    """Why there is no window to judge: which of the load's phases are missing."""
+    missing = [name for name in LOAD_PHASES if history.phase(name) is None]
+    return f"the history lacks these of the load's phases: {', '.join(missing)}"
 
 
 def stack_end(history: History) -> int:
@@ -45,9 +51,10 @@ def moment(history: History, time_ns: int) -> str:
     """A time as a person would give it: relative to the last injection before it, or to the first one after it."""
     faults = [(at, fault) for fault in history.faults() if (at := fault.at("inject")) is not None]
     if not faults:
-        window = load_window(history)
-        begin = window[0] if window else 0
-        return f"{(time_ns - begin) / NS_PER_S:.2f} s after the load's begin"
+        before = history.phase("before")
+        if before is None:
+            return f"{time_ns / NS_PER_S:.2f} s by the monotonic clock"
+        return f"{(time_ns - before[0]) / NS_PER_S:.2f} s after the load's begin"
     at, fault = next(((a, f) for a, f in reversed(faults) if a <= time_ns), faults[0])
     side = "before" if time_ns < at else "after"
     return f"{abs(time_ns - at) / NS_PER_S:.2f} s {side} the injection of {fault_text(fault)}"

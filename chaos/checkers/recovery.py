@@ -15,6 +15,7 @@ from chaos.checkers.evidence import (
     fault_text,
     load_window,
     lost_records,
+    no_window,
 )
 from chaos.checkers.stack_watch import StackWatch, watch_stack
 from chaos.checkers.verdict import Outcome, Verdict
@@ -45,7 +46,7 @@ class Recovery:
         """INVALID where it certainly took too long, UNKNOWN where the records do not decide it."""
         window = load_window(history)
         if window is None:
-            return Verdict(self.name, Outcome.UNKNOWN, "the history has none of the load's phases")
+            return Verdict(self.name, Outcome.UNKNOWN, no_window(history))
         if not history.fact("stack"):
             return Verdict(self.name, Outcome.UNKNOWN, "no fact says which workloads the stack has")
         watch = watch_stack(history, window[1])

@@ -39,7 +39,8 @@ class ExperimentResult:
 
     ``scenario`` is the pytest node id, ``title`` the first line of its docstring, ``experiment`` the name of its
     directory, ``directory`` where its history lies. ``expected`` is set for a known-bad stack only. ``error`` is the
-    harness's own failure; the history may then be empty.
+    harness's own failure; the history may then be empty. ``named`` are the checkers that the scenario named (None: all
+    that judged): what is expected of a known-bad stack is expected of them, not of the guarantees judged always.
     """
 
     scenario: str
@@ -51,16 +52,34 @@ class ExperimentResult:
     verdicts: tuple[Verdict, ...]
     history: History
     error: str | None = None
+    named: tuple[str, ...] | None = None
+
+    @property
+    def judged(self) -> Outcome:
+        """What the named checkers come to together."""
+        return worst(v for v in self.verdicts if self.named is None or v.checker in self.named)
+
+    @property
+    def besides(self) -> Outcome:
+        """What the checkers come to that nobody named; VALID where there are none."""
+        others = [v for v in self.verdicts if self.named is not None and v.checker not in self.named]
+        return worst(others) if others else Outcome.VALID
 
     @property
     def run_again(self) -> str:
-        """The command that runs it again with the same seed."""
-        return f"pytest {shlex.quote(self.scenario)} --kindstorm-seed {self.seed}"
+        """The command that runs it again: the same seed, and the Kubernetes and clocks its history tells of."""
+        cluster = self.history.fact("cluster") or {}
+        chosen = {"--kindstorm-kubernetes": cluster.get("line"), "--kindstorm-clocks": cluster.get("clocks")}
+        options = [word for name, value in chosen.items() if value for word in (name, str(value))]
+        return shlex.join(["pytest", self.scenario, "--kindstorm-seed", str(self.seed), *options])
 
     @property
     def judge_again(self) -> str:
-        """The command that judges the stored history again, without a cluster."""
-        return f"pytest {shlex.quote(self.scenario)} --kindstorm-rejudge {shlex.quote(str(self.directory))}"
+        """The command that judges the stored history again, without a cluster.
+
+        It names the run's directory, not the experiment's: a test with several experiments finds all of them there.
+        """
+        return shlex.join(["pytest", self.scenario, "--kindstorm-rejudge", str(self.directory.parent)])
 
 
 @dataclass(frozen=True)
@@ -83,15 +102,20 @@ class RunInfo:
 
 
 def standing(result: ExperimentResult) -> Standing:
-    """How an experiment counts. A harness error outweighs its verdicts, unless one of them is a finding."""
-    outcome = worst(result.verdicts)
+    """How an experiment counts: the one rule for what the test does and for what the reports say.
+
+    A harness error outweighs the verdicts, unless one of them is a finding. A known-bad stack must be judged exactly as
+    expected by the named checkers, and what nobody named must hold; only where UNKNOWN is expected may it be UNKNOWN.
+    """
+    outcome, expected = worst(result.verdicts), result.expected
     if result.error is not None:
-        return Standing.INVALID if outcome is Outcome.INVALID and result.expected is None else Standing.ERROR
-    if result.expected is not None and outcome is result.expected:
-        return Standing.VALID if outcome is Outcome.VALID else Standing.EXPECTED
-    if result.expected is Outcome.INVALID and outcome is Outcome.VALID:
+        return Standing.INVALID if outcome is Outcome.INVALID and expected is None else Standing.ERROR
+    if expected is None or expected is Outcome.VALID:
+        return Standing[outcome.name]
+    if result.judged is not expected:
         return Standing.MISSED
-    return Standing[outcome.name]
+    tolerated = (Outcome.VALID, Outcome.UNKNOWN) if expected is Outcome.UNKNOWN else (Outcome.VALID,)
+    return Standing.EXPECTED if result.besides in tolerated else Standing[result.besides.name]
 
 
 def culprit(result: ExperimentResult) -> str:
@@ -99,14 +123,22 @@ def culprit(result: ExperimentResult) -> str:
     place = standing(result)
     if place is Standing.ERROR:
         return result.error or ""
-    if place is Standing.MISSED:
-        return "a stack that is known to be broken was judged VALID: the checkers did not see it"
-    outcome = worst(result.verdicts)
-    if outcome is Outcome.VALID:
-        return ""
     if not result.verdicts:
         return "no checker judged it"
-    return next(f"{v.checker}: {v.summary}" for v in result.verdicts if v.outcome is outcome)
+    named = [v for v in result.verdicts if result.named is None or v.checker in result.named]
+    if place is Standing.MISSED:
+        why = "the checkers did not see it" if result.judged is Outcome.VALID else _worst_of(named)
+        return f"expected {result.expected}, judged {result.judged}: {why}"
+    if place is Standing.EXPECTED:
+        return _worst_of(named)
+    if result.expected in (None, Outcome.VALID):
+        return "" if place is Standing.VALID else _worst_of(result.verdicts)
+    return _worst_of([v for v in result.verdicts if v not in named])
+
+
+def _worst_of(verdicts: Sequence[Verdict]) -> str:
+    outcome = worst(verdicts)
+    return next(f"{v.checker}: {v.summary}" for v in verdicts if v.outcome is outcome)
 
 
 def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path) -> None:
@@ -115,9 +147,10 @@ def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path
     ``schema`` is "kindstorm/verdicts" and ``version`` 1. ``run_id``, ``started_at`` (ISO 8601), ``command``,
     ``kubernetes``, ``clocks``, ``host``, ``images`` and ``notes`` are as in :class:`RunInfo`; ``tests`` is a list of
     {node_id, outcome, duration_s, message}. ``experiments`` is a list of {scenario, title, experiment, seed,
-    directory, expected (an outcome or null), outcome (VALID | UNKNOWN | INVALID, the worst of its verdicts), standing
-    (a :class:`Standing`: what counts), error (or null), records (how many the history has, by kind), run_again,
-    judge_again, verdicts: [{checker, outcome, summary, evidence, findings: [...]}]}.
+    directory, expected (an outcome or null), outcome (VALID | UNKNOWN | INVALID, the worst of its verdicts), judged
+    (the worst of the named checkers' verdicts), standing (a :class:`Standing`: what counts), error (or null), records
+    (how many the history has, by kind), run_again, judge_again, verdicts: [{checker, outcome, summary, evidence,
+    findings: [...]}]}.
     """
     document = {
         "schema": "kindstorm/verdicts",
@@ -152,6 +185,7 @@ def _experiment(result: ExperimentResult) -> dict[str, Json]:
         "directory": str(result.directory),
         "expected": result.expected,
         "outcome": worst(result.verdicts),
+        "judged": result.judged,
         "standing": standing(result),
         "error": result.error,
         "records": kinds,

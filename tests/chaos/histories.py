@@ -34,6 +34,7 @@ class Story:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self._operations = 0
+        self._ends: dict[str, int] = {}
 
     def tell(self, at_s: float, source: str, kind: str, **data: Json) -> Self:
         """Add any record."""
@@ -151,6 +152,11 @@ class Story:
             from_s if to_s is None else to_s, source, "gap", what="watch", from_ns=ns(from_s), to_ns=end_ns
         )
 
+    def ends(self, at_s: float, source: str) -> Self:
+        """Let a source close its records at a time; the others close at the story's end."""
+        self._ends[source] = ns(at_s)
+        return self
+
     def without(self, unwanted: Callable[[Record], bool]) -> Self:
         """Take records out of the story."""
         self.records = [record for record in self.records if not unwanted(record)]
@@ -164,7 +170,8 @@ class Story:
         for record in records:
             counts.setdefault(record.source, Counter())[record.kind] += 1
         for source in sorted(counts.keys() - set(unclosed)):
-            records.append(Record(end, source, "closing", {"records": dict(counts[source])}))
+            records.append(Record(self._ends.get(source, end), source, "closing", {"records": dict(counts[source])}))
+        records.sort(key=lambda record: record.time_ns)
         mark = {"schema": SCHEMA, "records": len(records), "sources": sorted(counts)}
         return History((*records, Record(end, "harness", "seal", mark)))
 
@@ -192,7 +199,7 @@ def killed_pod(ready_s: float = 22, dns_s: float = 22.5, new_marker: str = "born
     workload = {"kind": "StatefulSet", "name": "web", "replicas": 3}
     names = ["web-0", "web-1", "web-2"]
     story.fact("stack", {"name": "web", "workloads": [workload], "services": ["web"], "identities": names})
-    story.fact("baseline_after", BASELINE).load().fault()
+    story.fact("baseline_after", BASELINE).fact("completed", True).load().fault()
     for number, name in enumerate(names):
         story.pod(1 + number, name, f"{name}-a", "added", ready=False)
         story.pod(1.5 + number, name, f"{name}-a")

@@ -116,6 +116,16 @@ def test_a_lost_record_shows() -> None:
     assert history.cut_off()[0].startswith("load closed with")
 
 
+@pytest.mark.parametrize("value", [None, False])
+def test_an_aborted_experiment_shows(value: bool | None) -> None:
+    """An experiment closes and seals its records also where it was aborted; only a true ``completed`` says it ended."""
+    story = killed_pod().without(lambda record: record.get("name") == "completed")
+    if value is not None:
+        story.fact("completed", value)
+    assert story.history().cut_off() == ["the experiment did not come to its end"]
+    assert killed_pod().history().cut_off() == []
+
+
 def test_without_a_seal_a_history_is_not_whole() -> None:
     """The seal is what says that a history is whole."""
     assert History(killed_pod().history().records[:-1]).cut_off() == ["the history has no seal"]

@@ -18,7 +18,9 @@ BASELINE = {
 SECOND = 10**9
 
 
-def store(directory: Path, *, left_over: tuple[str, ...] = (), seed: int = 7, fault: bool = True) -> History:
+def store(
+    directory: Path, *, left_over: tuple[str, ...] = (), seed: int = 7, fault: bool = True, completed: bool = True
+) -> History:
     """Put a whole history into a run's directory; ``left_over`` are volumes that were not there before."""
     directory.mkdir(parents=True, exist_ok=True)
     harness, load = directory / "harness.jsonl", directory / "load.jsonl"
@@ -35,6 +37,8 @@ def store(directory: Path, *, left_over: tuple[str, ...] = (), seed: int = 7, fa
             )
         after = BASELINE | {"volumes": list(left_over)}
         writer.write("fact", time_ns=50 * SECOND, name="baseline_after", value=after)
+        if completed:
+            writer.write("fact", time_ns=50 * SECOND, name="completed", value=True)
     with HistoryWriter(load, "load", now=lambda: 50 * SECOND) as writer:
         for tenth in range(100, 500):
             at = tenth * SECOND // 10 + 1

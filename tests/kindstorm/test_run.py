@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from stored_runs import Says, store
 
 from chaos.history import History
-from chaos.report import ExperimentResult
+from chaos.report import ExperimentResult, Standing, standing
 from kindstorm.checkers import INVALID, UNKNOWN, VALID, Outcome, quiescence
 from kindstorm.run import Run, UnknownVerdictError
 
@@ -49,7 +50,7 @@ def test_invalid_is_an_assertion_that_says_all(tmp_path: Path) -> None:
     assert "INVALID promise: the promise is invalid" in text
     assert "- web-1 broke it" in text
     assert f"seed 7; everything of it: {tmp_path}" in text
-    assert f"judge again: pytest 'scenarios/test_a.py::test_a[x y]' --kindstorm-rejudge {tmp_path}" in text
+    assert f"judge again: pytest 'scenarios/test_a.py::test_a[x y]' --kindstorm-rejudge {tmp_path.parent}" in text
     assert "run again:   pytest 'scenarios/test_a.py::test_a[x y]' --kindstorm-seed 7" in text
     assert "VALID fine: the fine is valid" in text
     assert text.count("web-1 broke it") == 1
@@ -120,10 +121,61 @@ def test_what_is_not_as_expected_fails(tmp_path: Path, expected: Outcome, judged
 
 
 def test_named_checkers_count_together(tmp_path: Path) -> None:
-    """One of them INVALID is the expected INVALID; no checker at all is none."""
+    """One of them INVALID is the expected INVALID."""
     a_run(tmp_path / "a").judge(Says(VALID), Says(INVALID, "other"), expect=INVALID)
-    with pytest.raises(AssertionError, match="expected INVALID, judged UNKNOWN"):
-        a_run(tmp_path / "b").judge(expect=INVALID)
+    assert RESULTS[0].judged is INVALID
+
+
+@pytest.mark.parametrize("expected", [VALID, INVALID, UNKNOWN])
+def test_a_checker_must_be_named(tmp_path: Path, expected: Outcome) -> None:
+    """That the cluster was left clean is no promise kept: nothing is recorded, and the run stays unjudged."""
+    run = a_run(tmp_path)
+    with pytest.raises(ValueError, match="name at least one checker"):
+        run.judge(expect=expected)
+    assert (run.judged, RESULTS) == (False, [])
+
+
+@pytest.mark.parametrize("outcome", [VALID, INVALID, UNKNOWN])
+def test_a_run_knows_that_it_was_judged(tmp_path: Path, outcome: Outcome) -> None:
+    """Whatever the verdict; a run nobody judged says so."""
+    run = a_run(tmp_path)
+    assert not run.judged
+    with contextlib.suppress(AssertionError, UnknownVerdictError):
+        run.judge(Says(outcome))
+    assert run.judged
+
+
+@pytest.mark.parametrize("named", [VALID, INVALID, UNKNOWN])
+@pytest.mark.parametrize("expected", [VALID, INVALID, UNKNOWN])
+@pytest.mark.parametrize("left_over", [(), ("pv-1",)])
+@pytest.mark.parametrize("fault", [True, False])
+def test_the_report_says_what_the_test_does(
+    tmp_path: Path, named: Outcome, expected: Outcome, left_over: tuple[str, ...], fault: bool
+) -> None:
+    """A test passes if, and only if, its result is one that may be green."""
+    try:
+        a_run(tmp_path, None, *left_over, fault=fault).judge(Says(named), expect=expected)
+        passed = True
+    except (AssertionError, UnknownVerdictError):
+        passed = False
+    clean = not left_over and (fault or expected is UNKNOWN)
+    assert passed == (named is expected and clean)
+    assert standing(RESULTS[0]).passes == passed
+
+
+def test_a_left_over_is_not_the_expected_finding(tmp_path: Path) -> None:
+    """A known-bad stack that nobody saw through stays unseen, although its cluster was left dirty."""
+    with pytest.raises(AssertionError, match="expected INVALID, judged VALID"):
+        a_run(tmp_path, None, "pv-1").judge(Says(VALID), expect=INVALID)
+    assert standing(RESULTS[0]) is Standing.MISSED
+
+
+def test_an_aborted_experiment_is_not_known(tmp_path: Path) -> None:
+    """Its sealed history has no last word, so nothing in it is VALID; also not for a known-bad stack."""
+    for expected, name in ((VALID, "a"), (INVALID, "b")):
+        aborted = store(tmp_path / name, completed=False)
+        with pytest.raises(UnknownVerdictError, match="the experiment did not come to its end"):
+            a_run(tmp_path / f"{name}-run", aborted).judge(Says(expected), expect=expected)
 
 
 @pytest.mark.parametrize("outcome", [VALID, INVALID, UNKNOWN])

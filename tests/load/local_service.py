@@ -16,7 +16,7 @@ from load.profiles import Workload
 
 WAIT_S = 20.0
 WORKLOAD = Workload(
-    name="test", user="http", users=2, rate_per_s=50.0, timeout_s=5.0, max_requests=1000, max_s=20.0, path="/read"
+    name="test", user="http", users=100, rate_per_s=25.0, timeout_s=4.0, max_requests=1000, max_s=20.0, path="/read"
 )
 
 

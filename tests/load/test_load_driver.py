@@ -71,7 +71,9 @@ def test_a_killed_load_leaves_a_history_that_says_so(service: Service, load: Loc
 def test_a_recording_failure_ends_the_load(service: Service, load: LocustLoad, tmp_path: Path) -> None:
     """When the segment cannot grow, Locust must not go on unrecorded: it ends with a status and a reason."""
     segment = tmp_path / "load.jsonl"
-    load.start(WORKLOAD.with_(rate_per_s=200.0), service.target, segment, tmp_path / "load.log")
+    load.start(
+        WORKLOAD.with_(rate_per_s=200.0, timeout_s=1.0, users=200), service.target, segment, tmp_path / "load.log"
+    )
     load.first_success(WAIT_S)
     resource.prlimit(load.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
     assert await_end(load.pid)

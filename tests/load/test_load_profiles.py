@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,20 +11,33 @@ from hypothesis import strategies as st
 
 from load.profiles import HTTP_READS, Workload
 
-workloads = st.builds(
-    Workload,
-    name=st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
-    user=st.just("http"),
-    users=st.integers(1, 200),
-    rate_per_s=st.floats(0.01, 1000),
-    timeout_s=st.floats(0.01, 60),
-    max_requests=st.integers(1, 1_000_000),
-    max_s=st.floats(0.01, 7200),
-    path=st.from_regex(r"/[!-~]{0,20}", fullmatch=True),
-    port=st.none() | st.integers(1, 65535),
-    expect_status=st.integers(100, 599),
-    keep_alive=st.booleans(),
-)
+rates = st.tuples(st.floats(0.01, 1000), st.floats(0.01, 60)).filter(lambda pair: pair[0] * pair[1] <= 200)
+
+
+def with_enough_users(rate_and_timeout: tuple[float, float]) -> st.SearchStrategy[Workload]:
+    """Workloads of one rate and timeout, with as many users as they need or more."""
+    rate_per_s, timeout_s = rate_and_timeout
+    return st.builds(
+        Workload,
+        users=st.integers(max(1, math.ceil(rate_per_s * timeout_s)), 200),
+        rate_per_s=st.just(rate_per_s),
+        timeout_s=st.just(timeout_s),
+        **OTHER_FIELDS,
+    )
+
+
+OTHER_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "name": st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
+    "user": st.just("http"),
+    "max_requests": st.integers(1, 1_000_000),
+    "max_s": st.floats(0.01, 7200),
+    "path": st.from_regex(r"/[!-~]{0,20}", fullmatch=True),
+    "port": st.none() | st.integers(1, 65535),
+    "expect_status": st.integers(100, 599),
+    "keep_alive": st.booleans(),
+}
+
+workloads = rates.flatmap(with_enough_users)
 
 
 @given(workloads)
@@ -70,6 +84,17 @@ def test_an_unbounded_or_senseless_workload_is_refused(field: str, value: Any) -
     """One sentence names the field that is wrong."""
     with pytest.raises(ValueError, match=f"a workload's {field} "):
         HTTP_READS.with_(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [({"users": 19}, 20), ({"rate_per_s": 50.0}, 50), ({"timeout_s": 2.0}, 40), ({"rate_per_s": 24.01}, 25)],
+)
+def test_too_few_users_for_an_open_loop_are_refused(changes: dict[str, Any], needed: int) -> None:
+    """The sentence names the number that is needed, and that number is enough."""
+    with pytest.raises(ValueError, match=rf"users is at least rate_per_s \* timeout_s, here {needed}, .* not "):
+        HTTP_READS.with_(**changes)
+    assert HTTP_READS.with_(**{**changes, "users": needed}).users == needed
 
 
 def test_with_changes_only_what_it_names() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from local_service import WAIT_S, WORKLOAD, Service, await_op, ops, run, sealed
+from local_service import WAIT_S, WORKLOAD, Service, await_end, await_op, ops, run, sealed
 
 from chaos.errors import WaitTimeout
+from chaos.history import read_records
 from load.driver import LocustLoad
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +32,7 @@ def test_every_request_is_recorded_up_to_the_cap(service: Service, load: LocustL
     assert len(history.of("op")) == 80
     for op, outcome in answered.items():
         assert invoked[op]["intended_ns"] <= invoked[op].time_ns < outcome.time_ns
-        assert invoked[op]["process"] == outcome["process"] == f"user-{op % 2}"
+        assert invoked[op]["process"] == outcome["process"] == f"user-{op % WORKLOAD.users}"
         assert (outcome["f"], outcome["error"]) == ("GET /read", None)
         assert outcome["value"] == {"status": 200, "served_by": "replica-1", "bytes": 14}
     closing = history.of("closing")[0]
@@ -40,7 +43,9 @@ def test_every_request_is_recorded_up_to_the_cap(service: Service, load: LocustL
 
 def test_the_schedule_has_the_rate(service: Service, load: LocustLoad, tmp_path: Path) -> None:
     """Requests are due 1/rate apart over all users, whenever they were sent."""
-    history = run(load, WORKLOAD.with_(users=5, rate_per_s=80.0, max_requests=60), service.target, tmp_path)
+    history = run(
+        load, WORKLOAD.with_(users=80, rate_per_s=80.0, timeout_s=1.0, max_requests=60), service.target, tmp_path
+    )
     due = sorted(record["intended_ns"] for record in ops(history, "invoke"))
     assert len(due) == 60
     assert {round((later - earlier) / 1e3) for earlier, later in itertools.pairwise(due)} == {12_500}
@@ -49,8 +54,9 @@ def test_the_schedule_has_the_rate(service: Service, load: LocustLoad, tmp_path:
 def test_a_kept_connection_is_one_per_user(service: Service, load: LocustLoad, tmp_path: Path) -> None:
     """With keep_alive each user stays on its one connection; the header names who answered."""
     service.headers = {"X-Served-By": "pod-" + "x" * 100}
-    history = run(load, WORKLOAD.with_(max_requests=20, keep_alive=True), service.target, tmp_path)
-    assert (service.requests["/read"], service.connections) == (20, 2)
+    workload = WORKLOAD.with_(users=16, rate_per_s=16.0, timeout_s=1.0, max_requests=48, keep_alive=True)
+    history = run(load, workload, service.target, tmp_path)
+    assert (service.requests["/read"], service.connections) == (48, 16)
     assert {record["value"]["served_by"] for record in ops(history, "ok")} == {"pod-" + "x" * 60}
 
 
@@ -85,9 +91,11 @@ def test_no_answer_is_unknown(service: Service, load: LocustLoad, tmp_path: Path
 def test_an_invocation_is_recorded_before_its_answer(service: Service, load: LocustLoad, tmp_path: Path) -> None:
     """While the server still holds the answer back, the segment already says what was sent."""
     service.hanging = True
-    load.start(WORKLOAD.with_(timeout_s=60.0), service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    patient = WORKLOAD.with_(timeout_s=60.0, rate_per_s=1.0)
+    load.start(patient, service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
     sent_ns = load.first_invocation(WAIT_S)
-    assert sum(service.requests.values()) <= 2
+    told = [record["type"] for record in read_records(tmp_path / "load.jsonl") if record.kind == "op"]
+    assert set(told) == {"invoke"}
     service.release.set()
     assert await_op(load, "fail", 0).time_ns > sent_ns
 
@@ -133,21 +141,33 @@ def test_a_connection_closed_without_an_answer_is_a_failure(service: Service, lo
     }
 
 
-def test_a_slow_server_does_not_thin_out_the_load(service: Service, load: LocustLoad, tmp_path: Path) -> None:
-    """A user that waits too long for answers sends late, but sends all, and its due times stay as they were."""
-    service.delay_s = 0.1
-    history = run(load, WORKLOAD.with_(users=1, max_requests=10), service.target, tmp_path)
-    sent = ops(history, "invoke")
-    assert service.requests == {"/read": 10}
-    assert sent[-1]["intended_ns"] - sent[0]["intended_ns"] == 9 * 20_000_000
-    assert sent[-1].time_ns - sent[-1]["intended_ns"] > 500_000_000
+def hold_up(load: LocustLoad, service: Service, behind_s: float) -> None:
+    """Freeze the load until its schedule is at least this far ahead of it, then let it go on."""
+    load.first_success(WAIT_S)
+    os.kill(load.pid, signal.SIGSTOP)
+    service.release.wait(behind_s)  # the time that passes is what is wanted
+    os.kill(load.pid, signal.SIGCONT)
+
+
+def test_a_load_that_was_held_up_sends_late_but_all(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """A process that had no processor for a while sends what was due meanwhile; its due times stay as they were."""
+    load.start(WORKLOAD.with_(max_requests=40), service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    hold_up(load, service, 0.6)
+    assert await_end(load.pid)
+    sent = ops(sealed(tmp_path), "invoke")
+    due = sorted(record["intended_ns"] for record in sent)
+    assert service.requests == {"/read": 40}
+    assert {later - earlier for earlier, later in itertools.pairwise(due)} == {40_000_000}
+    assert max(record.time_ns - record["intended_ns"] for record in sent) > 400_000_000
 
 
 def test_a_skipped_backlog_is_noted(service: Service, load: LocustLoad, tmp_path: Path) -> None:
-    """What is left out because a user is too late is counted: requests and notes add up to the cap."""
-    service.delay_s = 0.3
-    workload = WORKLOAD.with_(users=1, max_requests=40, max_behind_s=0.2)
-    history = run(load, workload, service.target, tmp_path)
+    """What is left out because the load is too late is counted: requests and notes add up to the cap."""
+    workload = WORKLOAD.with_(max_requests=40, max_behind_s=0.2, users=10, timeout_s=0.4)
+    load.start(workload, service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    hold_up(load, service, 1.0)
+    assert await_end(load.pid)
+    history = sealed(tmp_path)
     skipped = [r["skipped"] for r in history.of("note") if r.get("skipped")]
     assert skipped
     assert len(ops(history, "invoke")) + sum(skipped) == 40

@@ -113,6 +113,39 @@ def test_latency_counts_from_the_intended_start() -> None:
     assert judged(story).evidence["latency_p99_ms"] == pytest.approx(1020)
 
 
+def test_a_late_answer_is_no_answer() -> None:
+    """It counts against the budget, apart from the others, lights no slot and ends no gap; in time, it is an answer."""
+    story = run((10, 21, "ok"), (23, 40, "ok")).fact("workload", {"timeout_s": 1.0})
+    for tenth in range(20):
+        story.op(21.05 + tenth / 10, took_s=1.5)
+    verdict = judged(story, error_ratio_max=0.05, gap_s_max=1.5)
+    assert verdict.outcome is Outcome.INVALID
+    assert "20 of 300 operations were not answered" in verdict.summary
+    assert "20 x late: answered more than 1 s after it was due" in verdict.summary
+    assert "nothing was answered for 2.10 s" in verdict.summary
+    assert "of what was to be asked during 2.00 s nothing was answered" in verdict.summary
+    total = verdict.evidence["tallies"]["total"]
+    assert (total["ok"], total["late"], total["fail"], total["info"]) == (280, 20, 0, 0)
+    assert verdict.evidence["latency_p99_ms"] == pytest.approx(1500)
+    patient = availability(0.05, 2, late_s=1.5).check(story.history())
+    assert (patient.outcome, patient.evidence["late_s"]) == (Outcome.VALID, 1.5)
+
+
+def test_without_a_workload_an_answer_may_take_five_seconds() -> None:
+    """Where neither the author nor a fact sets the bound: five seconds after it was due, and not a moment more."""
+    story = run((10, 40, "ok")).op(22, took_s=5)
+    assert judged(story).evidence["tallies"]["total"]["late"] == 0
+    assert judged(story.op(22, took_s=5.001)).evidence["tallies"]["total"]["late"] == 1
+
+
+def test_a_broken_budget_is_invalid_although_some_was_never_asked() -> None:
+    """Skipped requests and an early end hide no outage that was seen before."""
+    story = run((10, 21, "ok"), (21, 25, "fail"), (25, 33, "ok")).tell(26, "load", "note", text="behind", skipped=5)
+    verdict = availability(0.01, 5).check(story.ends(33, "load").history())
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.evidence["longest_gap_s"] == pytest.approx(4.1)
+
+
 def test_no_answer_at_all_is_invalid() -> None:
     """A load that asked and never heard anything shows an outage, not a lack of evidence."""
     verdict = judged(run((10, 40, "fail")))
@@ -130,7 +163,21 @@ def test_a_broken_budget_is_invalid_without_a_fault() -> None:
 @pytest.mark.parametrize(
     ("story", "reason"),
     [
-        (Story().load().fault(), "none of the load's phases"),
+        (Story().load().fault(), "lacks these of the load's phases: before, fault, recover, after"),
+        (
+            run((10, 40, "ok")).without(lambda r: r.kind == "phase" and r["name"] == "recover"),
+            "lacks these of the load's phases: recover",
+        ),
+        (
+            run((10, 40, "ok"))
+            .tell(30, "load", "note", text="fell behind", skipped=12)
+            .tell(31, "load", "note", text="fell behind", skipped=3),
+            "15 requests were never sent",
+        ),
+        (
+            run((10, 33, "ok")).ends(33, "load"),
+            "load ended 13.00 s after the injection of kill_pod on Pod web-1, before the window did",
+        ),
         (Story().phases().fault(), "only 0 operations were answered in the whole load"),
         (run((10, 11, "fail")), "only 0 operations"),
         (run((18.5, 40, "ok")), "only 15 operations were answered in the phase before the fault"),
@@ -179,6 +226,7 @@ def test_what_is_asked_outside_of_the_window_does_not_count() -> None:
         lambda: availability(0.1, -1),
         lambda: availability(0.1, 1, slot_s=0),
         lambda: availability(0.1, 1, min_ok=0),
+        lambda: availability(0.1, 1, late_s=0),
     ],
 )
 def test_senseless_budgets_are_refused(make: Callable[[], object]) -> None:

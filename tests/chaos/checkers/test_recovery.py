@@ -127,7 +127,10 @@ def test_a_service_that_still_names_the_old_pod_is_not_whole() -> None:
     ("mutate", "reason"),
     [
         (lambda s: s.without(edge("effect")), "not seen to take effect"),
-        (lambda s: s.without(lambda r: r.kind == "phase"), "none of the load's phases"),
+        (
+            lambda s: s.without(lambda r: r.kind == "phase"),
+            "lacks these of the load's phases: before, fault, recover, after",
+        ),
         (lambda s: s.without(lambda r: r.get("name") == "stack"), "no fact says which workloads"),
         (lambda s: s.without(lambda r: r.kind == "object"), "no ready pod of the stack was seen before the fault"),
         (

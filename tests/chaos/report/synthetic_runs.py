@@ -88,6 +88,7 @@ def _frame(story: Story, scenario: str, stack: str) -> None:
         "settings": {"grace_s": 16},
     }
     story.at(0, "fact", name="cluster", value=cluster)
+    story.at(95, "fact", name="completed", value=True)
     for second in range(0, 100, 5):
         story.at(second, "clock", wall_ns=WALL_NS + second * S)
 
@@ -211,11 +212,12 @@ def result(
     experiment: str = "self-healing-0",
     expected: Outcome | None = None,
     error: str | None = None,
+    named: tuple[str, ...] | None = None,
 ) -> ExperimentResult:
     """One result in a run's directory."""
     return ExperimentResult(
         scenario, title, experiment, 7, Path("runs/20261121-1") / experiment, expected, tuple(verdicts),
-        history if history is not None else History(()), error,
+        history if history is not None else History(()), error, named,
     )  # fmt: skip
 
 

@@ -8,11 +8,15 @@ from rich.console import Console
 from synthetic_runs import a_run, result, self_healing, valid, whole_run
 
 from chaos.checkers.verdict import Outcome, Verdict
+from chaos.history import History, Record
 from chaos.report import ExperimentResult, Standing, render_summary, standing, write_verdicts
 from chaos.report.evidence import cell, lay_out, words
+from chaos.report.results import culprit
 
 BAD = Verdict("durability", Outcome.INVALID, "write 41 is gone", {"lost": 1}, ("write 41 is gone",))
 UNSURE = Verdict("identity", Outcome.UNKNOWN, "no pod was seen")
+LEFT = Verdict("quiescence", Outcome.INVALID, "volume pv-1 was left behind")
+NOT_READ = Verdict("quiescence", Outcome.UNKNOWN, "the baseline was not read")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +31,19 @@ UNSURE = Verdict("identity", Outcome.UNKNOWN, "no pod was seen")
         (result(verdicts=[BAD], error="the removal failed"), Standing.INVALID),
         (result(verdicts=[BAD, valid()], expected=Outcome.INVALID), Standing.EXPECTED),
         (result(verdicts=[valid()], expected=Outcome.INVALID), Standing.MISSED),
-        (result(verdicts=[UNSURE], expected=Outcome.INVALID), Standing.UNKNOWN),
+        (result(verdicts=[UNSURE], expected=Outcome.INVALID), Standing.MISSED),
+        (result(verdicts=[valid()], expected=Outcome.UNKNOWN), Standing.MISSED),
+        (result(verdicts=[BAD], expected=Outcome.UNKNOWN), Standing.MISSED),
+        (result(verdicts=[UNSURE], expected=Outcome.UNKNOWN), Standing.EXPECTED),
+        (result(expected=Outcome.INVALID), Standing.MISSED),
+        (result(verdicts=[valid(), BAD], expected=Outcome.INVALID, named=("availability",)), Standing.MISSED),
+        (result(verdicts=[BAD, valid()], expected=Outcome.INVALID, named=("durability",)), Standing.EXPECTED),
+        (result(verdicts=[BAD, LEFT], expected=Outcome.INVALID, named=("durability",)), Standing.INVALID),
+        (result(verdicts=[BAD, UNSURE], expected=Outcome.INVALID, named=("durability",)), Standing.UNKNOWN),
+        (result(verdicts=[UNSURE, NOT_READ], expected=Outcome.UNKNOWN, named=("identity",)), Standing.EXPECTED),
+        (result(verdicts=[UNSURE, LEFT], expected=Outcome.UNKNOWN, named=("identity",)), Standing.INVALID),
+        (result(verdicts=[valid(), LEFT], named=("availability",)), Standing.INVALID),
+        (result(verdicts=[valid(), NOT_READ], named=("availability",)), Standing.UNKNOWN),
         (result(verdicts=[BAD], expected=Outcome.INVALID, error="cut off"), Standing.ERROR),
         (result(verdicts=[BAD], expected=Outcome.VALID), Standing.INVALID),
     ],
@@ -36,6 +52,42 @@ def test_standing(one: ExperimentResult, expected: Standing) -> None:
     """Only a kept promise and a known-bad stack seen through may be green."""
     assert standing(one) is expected
     assert standing(one).passes == (expected in (Standing.VALID, Standing.EXPECTED))
+
+
+@pytest.mark.parametrize(
+    ("one", "sentence"),
+    [
+        (result(verdicts=[valid()]), ""),
+        (result(verdicts=[valid(), UNSURE]), "identity: no pod was seen"),
+        (result(), "no checker judged it"),
+        (result(verdicts=[BAD], error="no cluster", expected=Outcome.INVALID), "no cluster"),
+        (
+            result(verdicts=[valid(), LEFT], expected=Outcome.INVALID, named=("availability",)),
+            "expected INVALID, judged VALID: the checkers did not see it",
+        ),
+        (
+            result(verdicts=[UNSURE], expected=Outcome.INVALID),
+            "expected INVALID, judged UNKNOWN: identity: no pod was seen",
+        ),
+        (
+            result(verdicts=[UNSURE, LEFT], expected=Outcome.INVALID, named=("identity",)),
+            "expected INVALID, judged UNKNOWN: identity: no pod was seen",
+        ),
+        (result(expected=Outcome.INVALID), "no checker judged it"),
+        (
+            result(verdicts=[valid()], expected=Outcome.UNKNOWN),
+            "expected UNKNOWN, judged VALID: the checkers did not see it",
+        ),
+        (
+            result(verdicts=[BAD, LEFT], expected=Outcome.INVALID, named=("durability",)),
+            "quiescence: volume pv-1 was left behind",
+        ),
+        (result(verdicts=[BAD], expected=Outcome.INVALID), "durability: write 41 is gone"),
+    ],
+)
+def test_the_culprit_is_named(one: ExperimentResult, sentence: str) -> None:
+    """One sentence that says why it stands as it does: of the named checkers, or of what nobody named."""
+    assert culprit(one) == sentence
 
 
 def test_verdicts_file_has_its_documented_shape(tmp_path: Path) -> None:
@@ -51,8 +103,8 @@ def test_verdicts_file_has_its_documented_shape(tmp_path: Path) -> None:
     }  # fmt: skip
     assert {frozenset(experiment) for experiment in document["experiments"]} == {
         frozenset((
-            "scenario", "title", "experiment", "seed", "directory", "expected", "outcome", "standing", "error",
-            "records", "run_again", "judge_again", "verdicts",
+            "scenario", "title", "experiment", "seed", "directory", "expected", "outcome", "judged", "standing",
+            "error", "records", "run_again", "judge_again", "verdicts",
         ))
     }  # fmt: skip
     assert set(document["experiments"][0]["verdicts"][0]) == {"checker", "outcome", "summary", "evidence", "findings"}
@@ -68,7 +120,19 @@ def test_commands_quote_what_a_shell_would_read() -> None:
     """A parametrized node id can be pasted into a shell."""
     one = result(scenario="scenarios/test_x.py::test_y[a b]")
     assert one.run_again == "pytest 'scenarios/test_x.py::test_y[a b]' --kindstorm-seed 7"
-    assert one.judge_again.endswith("--kindstorm-rejudge runs/20261121-1/self-healing-0")
+    assert one.judge_again == "pytest 'scenarios/test_x.py::test_y[a b]' --kindstorm-rejudge runs/20261121-1"
+
+
+def test_the_command_to_run_again_chooses_the_same_kubernetes() -> None:
+    """The line and the clocks of the history's cluster are on it, as far as they are known."""
+    seeded = "pytest a.py::t --kindstorm-seed 7"
+    for cluster, options in (
+        ({"line": "1.36", "clocks": "stock"}, " --kindstorm-kubernetes 1.36 --kindstorm-clocks stock"),
+        ({"clocks": "fast"}, " --kindstorm-clocks fast"),
+        ({}, ""),
+    ):
+        history = History([Record(0, "harness", "fact", {"name": "cluster", "value": cluster})])
+        assert result(history, scenario="a.py::t").run_again == seeded + options
 
 
 def test_terminal_names_the_culprit_and_ends_with_the_report() -> None:
