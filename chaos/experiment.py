@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chaos import steady_state
-from chaos.cluster import PROBE_PORT, Cluster
+from chaos.cluster import Cluster
 from chaos.errors import ClusterError, HarnessError, SteadyStateError
 from chaos.history import History, HistoryWriter, Json
 from chaos.history import seal as seal_history
+from chaos.kind import PROBE_PORT
 from chaos.nemesis import Fault, Nemesis, Scene
 from chaos.probes import inside as probes
 from chaos.probes.inside import Cadence, Inside
@@ -81,6 +82,11 @@ def run(plan: Plan, cluster: Cluster, load_factory: Callable[[], Load], say: Cal
     writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
     try:
         _Experiment(plan, cluster, load_factory, writers, say).run()
+        writers["harness"].write("fact", name="completed", value=True)
+    except BaseException as error:
+        if _interrupted(error):  # what failed while cleaning up must not hide that somebody wanted to stop
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for writer in writers.values():
             writer.close()
@@ -89,6 +95,12 @@ def run(plan: Plan, cluster: Cluster, load_factory: Callable[[], Load], say: Cal
         for segment in segments:
             segment.unlink()
     return history
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 class _Experiment:

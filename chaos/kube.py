@@ -27,7 +27,9 @@ from chaos.state import state_of
 
 FIELD_MANAGER = "kindstorm"
 REQUEST_S = 30
-WATCH_S = 300
+WATCH_S = 10
+"""How long one connection of a watch lasts: a server that died in silence is noticed soon after."""
+RETRY_S = 0.2
 
 API_VERSIONS = {
     "DaemonSet": "apps/v1",
@@ -128,6 +130,10 @@ class Kube:
         raw = self.raw(kind, name, namespace)
         return None if raw is None else Seen.of(raw, kind)
 
+    def is_namespaced(self, kind: str, api_version: str) -> bool:
+        """Whether objects of this kind live in a namespace; raises StackError where the cluster has no such kind."""
+        return bool(self._resource(kind, api_version).namespaced)
+
     def apply(self, document: dict[str, Any], namespace: str | None = None) -> Seen:
         """Apply one document server-side; unknown fields are refused, not dropped. Raises ApiRefusal."""
         kind, name = document["kind"], document["metadata"]["name"]
@@ -187,6 +193,13 @@ class Kube:
         raw = self.raw(kind, name, namespace)
         return None if raw is None else int(raw["spec"].get("replicas", 1))
 
+    def server_version(self) -> str:
+        """What the API server says it is, such as v1.37.0."""
+        answer = self._client.rest_client.pool_manager.request(
+            "GET", self._client.configuration.host + "/version", timeout=REQUEST_S, retries=False
+        )
+        return str(orjson.loads(answer.data)["gitVersion"])
+
     def logs(self, pod: str, namespace: str, container: str, *, limit_bytes: int = 1 << 22) -> str:
         """What a container of a pod has written so far, at most ``limit_bytes`` of it."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&limitBytes={limit_bytes}"
@@ -234,6 +247,8 @@ class Watch:
         self._stream: Any = None
         self._version = ""
         self._known: dict[str, Seen] = {}
+        self.alive_ns = 0
+        """When the connection last showed that it lives, in monotonic ns; 0 before it ever did."""
 
     def close(self) -> None:
         """End the watch at once; the iteration stops."""
@@ -244,23 +259,35 @@ class Watch:
                 stream.shutdown()
 
     def __iter__(self) -> Iterator[Change]:
-        """Yields ``seen`` for what is there, ``synced``, then each change as it arrives."""
-        last_ns = time.monotonic_ns()
-        first = True
+        """Yields ``seen`` for what is there, ``synced``, then each change as it arrives.
+
+        A connection that ends otherwise than the server promised leaves a ``gap``, from the last sign of life to
+        the moment the watch is whole again, or is closed: changes may have been missed, or stamped too late.
+        """
+        first, broken = True, False
         while not self._closed.is_set():
             try:
                 if not self._version:
                     changes = list(self._relist(first))
-                    if not first:
-                        yield Change("gap", time.monotonic_ns(), from_ns=last_ns)
+                    broken = not first
                     yield from changes
                     yield Change("synced", time.monotonic_ns())
                     first = False
                 for change in self._follow():
-                    last_ns = change.time_ns
-                    yield change
-            except (urllib3.exceptions.HTTPError, OSError, _Expired, ValueError):
-                self._closed.wait(0.2)
+                    if broken:
+                        yield self._gap()
+                        broken = False
+                    if change is not None:
+                        yield change
+            except (urllib3.exceptions.HTTPError, OSError, _Expired):
+                broken = broken or not self._closed.is_set()
+                self._closed.wait(RETRY_S)
+        if broken:
+            yield self._gap()
+
+    def _gap(self) -> Change:
+        now = time.monotonic_ns()
+        return Change("gap", now, from_ns=self.alive_ns or now)
 
     def _relist(self, first: bool) -> Iterator[Change]:
         answer = self._http.request("GET", self._url, timeout=REQUEST_S, retries=False)
@@ -268,6 +295,7 @@ class Watch:
             raise _Expired
         body = orjson.loads(answer.data)
         now = time.monotonic_ns()
+        self.alive_ns = self.alive_ns or now
         current = {}
         for item in body["items"]:
             seen = Seen.of(item, self.kind)
@@ -281,21 +309,23 @@ class Watch:
         self._known = current
         self._version = body["metadata"]["resourceVersion"]
 
-    def _follow(self) -> Iterator[Change]:
+    def _follow(self) -> Iterator[Change | None]:
+        """The changes of one connection; None once it is open. Returns when the server ends it as asked."""
         query = f"?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_S}&resourceVersion={self._version}"
-        timeout = urllib3.Timeout(connect=REQUEST_S, read=WATCH_S + 30)
-        self._stream = self._http.request(
-            "GET", self._url + query, preload_content=False, timeout=timeout, retries=False
-        )
+        timeout = urllib3.Timeout(connect=REQUEST_S, read=WATCH_S + 5)
+        stream = self._http.request("GET", self._url + query, preload_content=False, timeout=timeout, retries=False)
+        self._stream = stream
         try:
-            if self._closed.is_set():  # close() came before there was a stream that it could shut down
-                return
-            if self._stream.status != 200:
+            if stream.status != 200:
                 self._version = ""
                 raise _Expired
+            yield None
+            self.alive_ns = time.monotonic_ns()
+            if self._closed.is_set():  # closed before there was a stream to end
+                return
             rest = b""
-            for part in self._stream.stream(1 << 16, decode_content=True):
-                now = time.monotonic_ns()
+            for part in stream.stream(1 << 16, decode_content=True):
+                now = self.alive_ns = time.monotonic_ns()
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
                     change = self._change(orjson.loads(line), now)
@@ -303,8 +333,9 @@ class Watch:
                         yield change
                 if self._closed.is_set():
                     return
+            self.alive_ns = time.monotonic_ns()
         finally:
-            self._stream.close()
+            stream.close()
 
     def _change(self, event: dict[str, Any], now: int) -> Change | None:
         if event["type"] == "ERROR":

@@ -13,12 +13,23 @@ from typing import Self, TypeVar
 from chaos.errors import WaitTimeout
 from chaos.history import HistoryWriter
 from chaos.kube import Change, Kube, Seen, Watch
+from chaos.waiting import poll
 
 Value = TypeVar("Value")
 
-NAMESPACED = ("Pod", "PersistentVolumeClaim", "EndpointSlice", "StatefulSet", "Deployment", "ReplicaSet", "Event")
+NAMESPACED = (
+    "Pod",
+    "PersistentVolumeClaim",
+    "EndpointSlice",
+    "StatefulSet",
+    "Deployment",
+    "DaemonSet",
+    "ReplicaSet",
+    "Event",
+)
 GLOBAL = ("Node",)
 SYNC_S = 30
+CONFIRM_S = 10
 CLOCK_S = 1.0
 
 
@@ -26,6 +37,8 @@ class Recorder:
     """Records every change of the watched kinds in one namespace, and of the nodes, from start to stop."""
 
     def __init__(self, kube: Kube, namespace: str, writer: HistoryWriter) -> None:
+        self._kube = kube
+        self._namespace = namespace
         self._writer = writer
         self._objects: dict[tuple[str, str], Seen] = {}
         self._changed = threading.Condition()
@@ -49,14 +62,39 @@ class Recorder:
         return self
 
     def stop(self) -> None:
-        """End all watches; a defect in one of them is raised here at the latest."""
+        """End all watches; a defect in one of them is raised here at the latest.
+
+        Before, each watch must have seen what the API server says is there now: a watch that fell silent leaves a
+        gap from its last sign of life, so that nobody takes its silence for peace.
+        """
+        if self._failed is None:
+            for watch in self._watches:
+                self._confirm(watch)
         self._stop.set()
         for watch in self._watches:
             watch.close()
         for thread in self._threads:
-            thread.join(timeout=SYNC_S)
+            if thread.ident is not None:
+                thread.join(timeout=SYNC_S)
         if self._failed is not None:
             raise self._failed
+        alive = [thread.name for thread in self._threads if thread.is_alive()]
+        if alive:
+            raise WaitTimeout(f"{', '.join(alive)} did not end within {SYNC_S} s")
+
+    def _confirm(self, watch: Watch) -> None:
+        namespace = None if watch.kind in GLOBAL else self._namespace
+
+        def differing() -> set[tuple[str, str]]:
+            there = {(seen.uid, seen.version) for seen in self._kube.list(watch.kind, namespace)}
+            return there ^ {(seen.uid, seen.version) for seen in self.objects(watch.kind)}
+
+        try:
+            what = f"the watch on {watch.kind} has seen all there is"
+            poll(differing, lambda found: not found, timeout_s=CONFIRM_S, what=what)
+        except WaitTimeout:
+            now = time.monotonic_ns()
+            self._writer.write("gap", what=f"watch {watch.kind}", from_ns=watch.alive_ns or now, to_ns=now)
 
     def objects(self, kind: str) -> list[Seen]:
         """The objects of a kind as last seen, by name."""
@@ -93,9 +131,7 @@ class Recorder:
                 self._write(watch.kind, change)
                 self._note(watch.kind, change)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits, and to stop()
-            with self._changed:
-                self._failed = error
-                self._changed.notify_all()
+            self._fail(error)
 
     def _write(self, kind: str, change: Change) -> None:
         seen = change.seen
@@ -128,6 +164,14 @@ class Recorder:
             self._changed.notify_all()
 
     def _tick(self) -> None:
-        while not self._stop.wait(CLOCK_S):
-            self._writer.clock()
-            self._writer.flush()
+        try:
+            while not self._stop.wait(CLOCK_S):
+                self._writer.clock()
+                self._writer.flush()
+        except BaseException as error:  # noqa: BLE001 - as in _record
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._failed = error
+            self._changed.notify_all()

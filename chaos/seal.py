@@ -11,6 +11,7 @@ engine's bridge and into whatever network the machine is in. A chaos harness mak
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from images.engine import docker
 NETWORK = "kindstorm"
 BRIDGE = "kindstorm0"
 OWNER_LABEL = "dev.kindstorm.owner"
+_BRIDGE_OPTION = "com.docker.network.bridge.name"
 SERVICE_RANGE = "10.96.0.0/16"
 """kind's default range of Service addresses."""
 
@@ -57,8 +59,21 @@ def make_network(owner: str) -> None:
     """Make the network of our clusters, on a bridge with a name of its own, unless it is there."""
     known = docker("network", "ls", "--filter", f"name=^{NETWORK}$", "--format", "{{.Name}}")
     if NETWORK not in known.split():
-        bridge = f"com.docker.network.bridge.name={BRIDGE}"
+        bridge = f"{_BRIDGE_OPTION}={BRIDGE}"
         docker("network", "create", "--driver", "bridge", "--opt", bridge, "--label", f"{OWNER_LABEL}={owner}", NETWORK)
+    require_network(owner)
+
+
+def require_network(owner: str) -> None:
+    """Raise ClusterError unless the network is ours and on the bridge that the seal's rules name."""
+    found = json.loads(docker("network", "inspect", NETWORK))[0]
+    if (found.get("Labels") or {}).get(OWNER_LABEL) != owner:
+        raise ClusterError(
+            f"the engine's network {NETWORK} belongs to somebody else; wait until they are done, or remove it with "
+            f"`docker network rm {NETWORK}` if nobody uses it"
+        )
+    if (found.get("Options") or {}).get(_BRIDGE_OPTION) != BRIDGE:
+        raise ClusterError(f"the engine's network {NETWORK} is not on the bridge {BRIDGE}; remove it and try again")
 
 
 def seal_host(image: str) -> None:
@@ -67,12 +82,17 @@ def seal_host(image: str) -> None:
     _once(image, ("mangle", "POSTROUTING"), counter())
 
 
-def unseal_host(image: str) -> None:
-    """Remove what :func:`seal_host` set, and the network; call it when no cluster is left."""
-    for (table, chain), rule in ((("filter", "DOCKER-USER"), REJECT), (("mangle", "POSTROUTING"), counter())):
+def unseal_host(image: str, owner: str) -> None:
+    """Remove the network and then what :func:`seal_host` set. A network in use, or not ours, keeps its seal."""
+    try:
+        require_network(owner)
+        rules = ((("filter", "DOCKER-USER"), REJECT), (("mangle", "POSTROUTING"), counter()))
+        docker("network", "rm", NETWORK)
+    except ClusterError:
+        return
+    for (table, chain), rule in rules:
         while _iptables(image, "-t", table, "-C", chain, *rule, check=False):
             _iptables(image, "-t", table, "-D", chain, *rule)
-    docker("network", "rm", NETWORK)
 
 
 def escaped_packets(image: str) -> int:
@@ -105,7 +125,10 @@ def _iptables(image: str, *args: str, check: bool = True) -> str | bool:
     else:
         run = ["docker", "run", "--rm", "--privileged", "--network", "host", "--entrypoint", "iptables"]
         command = [*run, image, "-w", *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        raise ClusterError("the cluster cannot be sealed: iptables did not end within 60 s") from None
     if not check:
         return done.returncode == 0
     if done.returncode != 0:

@@ -73,7 +73,7 @@ class Stack:
     def workloads(self) -> list[dict[str, Json]]:
         """Its workloads: {kind, name, replicas}."""
         return [
-            {"kind": d["kind"], "name": d["metadata"]["name"], "replicas": (d.get("spec") or {}).get("replicas", 1)}
+            {"kind": d["kind"], "name": d["metadata"]["name"], "replicas": _replicas(d)}
             for d in self.documents
             if d["kind"] in WORKLOADS
         ]
@@ -102,12 +102,22 @@ class Stack:
 
     def deploy(self, kube: Kube, namespace: str, recorder: Recorder) -> None:
         """Apply all documents in order and wait until every workload is ready; raises StackError saying why not."""
+        self._refuse(kube)
         for document in self.documents:
             try:
                 kube.apply(document, namespace)
             except ApiRefusal as refusal:
                 raise StackError(f"stack {self.name}: {refusal}") from refusal
         self.wait_ready(recorder)
+
+    def _refuse(self, kube: Kube) -> None:
+        """Name what would outlive the stack's namespace, or leave nothing to wait for, before anything is applied."""
+        for document in self.documents:
+            if not kube.is_namespaced(document["kind"], document["apiVersion"]):
+                what = f"{document['kind']} {document['metadata']['name']}"
+                raise StackError(f"stack {self.name}: {what} belongs to no namespace and would be left behind")
+        if not any(d["kind"] in (*WORKLOADS, "Pod") for d in self.documents):
+            raise StackError(f"stack {self.name} runs nothing: it has no {', '.join(WORKLOADS)} or Pod")
 
     def wait_ready(self, recorder: Recorder, timeout_s: float = READY_S) -> None:
         """Wait, on watches, until every workload has all its replicas ready."""
@@ -126,9 +136,15 @@ class Stack:
             if seen.state["ready_replicas"] != wanted or seen.state["updated_replicas"] < wanted:
                 return False
             pods = [p for p in recorder.objects("Pod") if _belongs(p.state, workload)]
-            if len(pods) != wanted or any(p.state["deleting"] for p in pods):
+            if len(pods) != wanted or any(p.state["deleting"] or not p.state["ready"] for p in pods):
                 return False
-        return True
+        bare = [recorder.get("Pod", d["metadata"]["name"]) for d in self.documents if d["kind"] == "Pod"]
+        return all(pod is not None and pod.state["ready"] for pod in bare)
+
+
+def _replicas(document: Document) -> int | None:
+    """How many pods it wants; a DaemonSet's number is the cluster's to say."""
+    return None if document["kind"] == "DaemonSet" else (document.get("spec") or {}).get("replicas", 1)
 
 
 def _belongs(pod: dict[str, Json], workload: dict[str, Json]) -> bool:

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos import cluster as clusters
-from chaos import journal, undo
+from chaos import journal, provision, undo
 from chaos.errors import ClusterError, HarnessError
 from chaos.kube import Kube
 from images import cache, engine, inventory
 from images import catalogue as catalogues
 from images import doctor as doctors
 from images import setup as setups
+from images.engine import docker
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 images = typer.Typer(no_args_is_help=True, help="The images that clusters and stacks are made of.")
@@ -71,8 +72,8 @@ def list_clusters(
         console.print("no engine answers, so no cluster runs")
         return
     if remove:
-        log = cache.folder("logs") / "clusters.log"
-        for name in clusters.sweep(catalogues.load(), log, keep=False):
+        command = setups.kind_command(catalogues.load())
+        for name in provision.sweep(provision.driver(command, cache.folder("logs") / "clusters.log"), keep=False):
             for entry in journal.pending(name):
                 journal.done(entry)
             console.print(f"removed {name}", markup=False)
@@ -92,7 +93,9 @@ def list_clusters(
 def undo_pending() -> None:
     """Undo what an interrupted session left in the journal, cluster by cluster."""
     pending = journal.pending()
-    living = {node["cluster"] for node in clusters.node_containers().values()} if engine.answers() else set()
+    if pending and not engine.answers():
+        raise ClusterError("no engine answers, so nothing can be undone yet; start it and run this again")
+    living = {node["cluster"] for node in clusters.node_containers().values()} if pending else set()
     for entry in pending:
         if entry.cluster not in living:
             journal.done(entry)
@@ -102,6 +105,7 @@ def undo_pending() -> None:
             if not free:
                 raise ClusterError(f"a session holds {entry.cluster}; it undoes its own faults, or stop it first")
             kube = Kube(clusters.folder(entry.cluster) / "kubeconfig")
+            clusters.require_mark(kube, entry.cluster)
             console.print(f"{entry.cluster}: {undo.undo(kube, entry)}", markup=False)
     if not pending:
         console.print("nothing to undo")
@@ -109,8 +113,8 @@ def undo_pending() -> None:
 
 @app.command("stop-engine", hidden=True)
 def stop_engine() -> None:
-    """Stop the engine where kindstorm started it and no cluster of ours is left."""
-    if engine.started_by_us() and not clusters.node_containers():
+    """Stop the engine where kindstorm started it and no container of anybody's runs in it."""
+    if engine.started_by_us() and engine.answers() and not docker("ps", "--quiet"):
         engine.stop()
 
 

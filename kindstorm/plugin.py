@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from chaos.cluster import Cluster
 from chaos.errors import HarnessError, Unsupported
@@ -21,7 +22,11 @@ from kindstorm.stacks import Stacks
 from load.profiles import Workload
 
 SESSION = pytest.StashKey[Session]()
+PYTEST_KIND_NAME = "pytest-kind"
+"""pytest-kind's default for --cluster-name; it says that nobody chose one."""
 REPORT = pytest.StashKey[Path | None]()
+FAILURE = pytest.StashKey[str]()
+RUNS = pytest.StashKey[list[Run]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
         keep=bool(option("keep_cluster", False)),
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
         node_image=option("kind_image", None),
+        kind=Path(option("kind_bin")) if option("kind_bin", None) else None,
+        cluster_name=None if option("cluster_name", None) == PYTEST_KIND_NAME else option("cluster_name", None),
     )
     try:
         session = Session(options)
@@ -104,9 +111,24 @@ def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
         before_s: float = 5.0,
         after_s: float = 5.0,
     ) -> Run:
-        return session.experiment(scenario, title, stack, workload, faults, steady, before_s, after_s)
+        made = session.experiment(scenario, title, stack, workload, faults, steady, before_s, after_s)
+        runs.append(made)
+        return made
 
+    runs = request.node.stash.setdefault(RUNS, [])
     return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """A scenario that forgets to judge what it ran has proved nothing."""
+    result = yield
+    unjudged = [run.experiment for run in pyfuncitem.stash.get(RUNS, []) if not run.judged]
+    if unjudged:
+        raise UnknownVerdictError(
+            f"{', '.join(unjudged)} was never judged; call judge() with the checkers it must pass"
+        )
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -144,20 +166,22 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the reports and let go of the cluster, also after an interrupt."""
+    """Write the reports and let go of the cluster, also after an interrupt. What fails here is told, and is no pass."""
     ours = session.config.stash.get(SESSION, None)
     if ours is None:
         return
     try:
         session.config.stash[REPORT] = ours.finish()
-    except HarnessError as error:
-        ours.notes.append(str(error))
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-        raise pytest.UsageError(f"kindstorm: {error}") from error
+    except (HarnessError, OSError) as error:
+        session.config.stash[FAILURE] = str(error)
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(config: pytest.Config) -> None:
-    """The table of verdicts and the path of the report, last."""
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The table of verdicts and the path of the report, after all that pytest itself has to say."""
     path = config.stash.get(REPORT, None)
     if path is not None:
         config.stash[SESSION].print_summary(path)
+    if FAILURE in config.stash:
+        Console(stderr=True).print(f"kindstorm: at the end: {config.stash[FAILURE]}", style="red", markup=False)

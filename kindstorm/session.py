@@ -17,10 +17,11 @@ from pathlib import Path
 from rich.console import Console
 
 from chaos import cluster as clusters
-from chaos import experiment, journal, report, undo
+from chaos import experiment, journal, provision, report, undo
 from chaos.cluster import Cluster, ClusterSpec
-from chaos.errors import ClusterError, HistoryError, ImageError, StackError
+from chaos.errors import ClusterError, HarnessError, HistoryError, ImageError, StackError, Unsupported
 from chaos.history import History
+from chaos.kind import Kind
 from chaos.nemesis import Fault
 from chaos.report import ExperimentResult, RunInfo
 from chaos.stack import Stack
@@ -45,6 +46,8 @@ class Options:
     keep: bool
     kubeconfig: Path | None
     node_image: str | None
+    kind: Path | None = None
+    cluster_name: str | None = None
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Session:
         """Run one experiment, or take its stored history where the session only judges again."""
         name = self._name(scenario)
         if self.options.rejudge is not None:
-            return self._stored(scenario, title, name)
+            return self._stored(scenario, title, name, stack)
         directory = self.directory / name
         try:
             self._require_images(stack)
@@ -106,10 +109,12 @@ class Session:
             self.say(f"{name}: ")
             history = experiment.run(plan, cluster, LocustLoad, self.say)
         except BaseException as error:
-            path = directory / "history.jsonl"
-            history = History.load(path) if path.exists() else History(())
+            history = History(())
+            with contextlib.suppress(HarnessError):
+                history = History.load(directory / "history.jsonl")
+            sentence = _sentence(error)
             self._record(
-                ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, _sentence(error))
+                ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, error=sentence)
             )
             raise
         return Run(scenario, title, name, self.seed, directory, history, self._record)
@@ -122,15 +127,20 @@ class Session:
     def _record(self, result: ExperimentResult) -> None:
         self.results.append(result)
 
-    def _stored(self, scenario: str, title: str, name: str) -> Run:
+    def _stored(self, scenario: str, title: str, name: str, stack: Stack) -> Run:
         given = self.options.rejudge
         assert given is not None  # noqa: S101 - the caller asked
         directory = next((d for d in (given / name, given) if (d / "history.jsonl").exists() and d.name == name), None)
         if directory is None:
             raise HistoryError(f"{given} holds no stored run of {name}; name the directory of a run that has one")
         history = History.load(directory / "history.jsonl")
-        seed = (history.fact("experiment") or {}).get("seed", 0)
-        return Run(scenario, title, name, seed, directory, history, self._record)
+        facts = history.fact("experiment") or {}
+        if (facts.get("scenario"), facts.get("stack")) != (scenario, stack.name):
+            told = f"{facts.get('scenario')} on stack {facts.get('stack')}"
+            raise HistoryError(
+                f"{directory} holds {told}, not {scenario} on stack {stack.name}; judge that test instead"
+            )
+        return Run(scenario, title, name, facts.get("seed", 0), directory, history, self._record)
 
     def _require_images(self, stack: Stack) -> None:
         """Name an image that no pod could ever get before anything is deployed."""
@@ -150,68 +160,103 @@ class Session:
 
     def sound_cluster(self) -> Cluster:
         """The session's cluster at its baseline; one that is not is put aside, remade, and the report says so."""
+        if self.options.rejudge is not None:
+            raise Unsupported("stored runs are judged again without a cluster, and this test needs one")
         if self._cluster is not None:
-            found = self._deviations(self._cluster)
+            found = self._deviations(self._cluster, 10)
             if not found:
                 return self._cluster
-            self.notes.append(
-                f"cluster {self._cluster.name} was not at its baseline and was made anew: {'; '.join(found)}"
-            )
+            self._put_aside(self._cluster.name, found)
             self._drop()
-        self._cluster = self._lease_cluster()
+        try:
+            self._cluster = self._lease_cluster()
+        except BaseException:
+            self._lease.close()
+            raise
         return self._cluster
 
     @staticmethod
-    def _deviations(cluster: Cluster) -> list[str]:
+    def _deviations(cluster: Cluster, timeout_s: float) -> list[str]:
         try:
             cluster.require_mark()
-            return cluster.settle(10)
-        except ClusterError as error:
+            for entry in journal.pending(cluster.name):
+                undo.undo(cluster.kube, entry)
+            return cluster.settle(timeout_s)
+        except HarnessError as error:
             return [str(error)]
 
-    def _log(self) -> Path:
+    def _put_aside(self, name: str, found: list[str]) -> None:
+        self.notes.append(f"cluster {name} was not at its baseline and was made anew: {'; '.join(found)}")
+
+    def _kind(self) -> Kind:
         self.directory.mkdir(parents=True, exist_ok=True)
-        return self.directory / "kind.log"
+        command = self.options.kind or setup.kind_command(self.catalogue)
+        return provision.driver(command, self.directory / "kind.log")
 
     def _lease_cluster(self) -> Cluster:
         engine.ensure()
         self.origins = setup.require(self.catalogue, self.line)
-        spec = ClusterSpec(
-            self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=self.options.node_image or ""
-        )
-        for name in clusters.sweep(self.catalogue, self._log(), keep=self.options.keep):
+        image = self.options.node_image or ""
+        spec = ClusterSpec(self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=image)
+        if engine.inspect_image(spec.base_image) is None:
+            raise ImageError(f"the engine has no image {spec.base_image}; pull it, or leave --kind-image out")
+        for name in provision.sweep(self._kind(), keep=self.options.keep or self.options.kubeconfig is not None):
+            self._forget(name)
             self.notes.append(f"a dead or stale cluster of ours was removed: {name}")
-        kept = clusters.reusable(spec) if self.options.keep else None
-        if kept is not None:
-            self._lease.enter_context(clusters.leased(kept))
-            cluster = clusters.attach(spec, kept)
-            found = cluster.settle(30)
+        if self.options.kubeconfig is not None:
+            name = provision.name_in(self.options.kubeconfig)
+            self._hold(name)
+            return provision.attach(spec, name)
+        kept = self._kept(spec) if self.options.keep else None
+        return kept or self._make(spec)
+
+    def _kept(self, spec: ClusterSpec) -> Cluster | None:
+        """A kept cluster of this configuration at its baseline; one that is not is removed, and the report says so."""
+        name = provision.reusable(spec)
+        if name is None:
+            return None
+        self._hold(name)
+        try:
+            cluster = provision.attach(spec, name)
+            found = self._deviations(cluster, 30)
+        except HarnessError as error:
+            found = [str(error)]
+        else:
             if not found:
-                self._undo_left_over(cluster)
                 return cluster
-            self.notes.append(f"kept cluster {kept} was not at its baseline and was made anew: {'; '.join(found)}")
-            self._lease.close()
-            clusters.delete(self.catalogue, kept, self._log())
+        self._put_aside(name, found)
+        provision.delete(self._kind(), name)
+        self._forget(name)
+        self._lease.close()
+        return None
+
+    def _make(self, spec: ClusterSpec) -> Cluster:
         self.say("making a cluster: ")
         begin = time.monotonic()
-        cluster = clusters.create(self.catalogue, spec, self._log())
-        self._lease.enter_context(clusters.leased(cluster.name))
+        name = self.options.cluster_name or provision.new_name()
+        self._hold(name)
+        cluster = provision.create(self._kind(), spec, name)
         self.say(f"{time.monotonic() - begin:.0f} s\n")
         return cluster
 
+    def _hold(self, name: str) -> None:
+        if not self._lease.enter_context(clusters.leased(name)):
+            raise ClusterError(f"another session holds the cluster {name}; wait for it, or leave --keep-cluster out")
+
     @staticmethod
-    def _undo_left_over(cluster: Cluster) -> None:
-        for entry in journal.pending(cluster.name):
-            undo.undo(cluster.kube, entry)
+    def _forget(name: str) -> None:
+        for entry in journal.pending(name):
+            journal.done(entry)
 
     def _drop(self) -> None:
         if self._cluster is None:
             return
         name, self._cluster = self._cluster.name, None
-        self._lease.close()
-        clusters.delete(self.catalogue, name, self._log())
-        for entry in journal.pending(name):
-            journal.done(entry)
+        try:
+            provision.delete(self._kind(), name)
+            self._forget(name)
+        finally:
+            self._lease.close()
 
     # ---- the end
 
@@ -220,8 +265,8 @@ class Session:
         try:
             return self._write_reports() if self.results or self.directory.exists() else None
         finally:
-            if self.options.keep and self._cluster is not None:
-                clusters.remember(self._cluster)
+            if self._cluster is not None and (self.options.keep or self.options.kubeconfig):
+                provision.remember(self._cluster)
                 self._lease.close()
             else:
                 self._drop()

@@ -12,6 +12,7 @@ from chaos.nemesis import Scene
 from chaos.recorder import Recorder
 
 EFFECT_S = 120
+HEARD_S = 30
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,20 @@ class Scaled:
 
     def heal(self) -> dict[str, Json]:
         """Give it back its own number of replicas."""
-        if self.scene.kube.replicas(self.fault.kind, self.fault.workload, self.scene.namespace) is not None:
-            self.scene.kube.scale(self.fault.kind, self.fault.workload, self.scene.namespace, self.before)
+        kind, name = self.fault.kind, self.fault.workload
+        if self.scene.kube.replicas(kind, name, self.scene.namespace) is not None:
+            self.scene.kube.scale(kind, name, self.scene.namespace, self.before)
+            self.scene.recorder.wait(self._heard, HEARD_S, f"{kind} {name} wants {self.before} replicas again")
         journal.done(self.entry)
         return {"replicas": self.before}
+
+    def _heard(self, recorder: Recorder) -> bool:
+        """Its controller has taken the old number up, so that nobody mistakes the scaled state for the old one."""
+        seen = recorder.get(self.fault.kind, self.fault.workload)
+        if seen is None:
+            return True
+        state = seen.state
+        return bool(state["replicas"] == self.before and state["observed_generation"] == state["generation"])
 
 
 def scale(workload: str, replicas: int, hold_s: float = 0.0) -> Scale:

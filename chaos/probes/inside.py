@@ -141,6 +141,7 @@ class Cadence:
         self._writer = writer
         self._questions = [("dns", name) for name in names] + [("http", url) for url in urls]
         self._stop = threading.Event()
+        self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
 
     def start(self) -> None:
@@ -154,8 +155,16 @@ class Cadence:
             self._thread.join(timeout=len(self._questions) * ASK_S + 5)
             if self._thread.is_alive():
                 raise WaitTimeout("the probes did not end their last round")
+        if self._failed is not None:
+            raise self._failed
 
     def _run(self) -> None:
+        try:
+            self._rounds()
+        except BaseException as error:  # noqa: BLE001 - raised by stop()
+            self._failed = error
+
+    def _rounds(self) -> None:
         while not self._stop.is_set():
             begin = time.monotonic()
             for probe, target in self._questions:

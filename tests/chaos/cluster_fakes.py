@@ -84,11 +84,17 @@ class ScriptedWatch:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.closed = False
+        self.alive_ns = 0
+        self.there: dict[str, Seen] = {}
         self._queue: queue.Queue[Change | BaseException | None] = queue.Queue()
 
     def feed(self, *changes: Change | BaseException) -> None:
         """Give the iteration something more."""
         for change in changes:
+            if isinstance(change, Change) and change.seen is not None:
+                self.there.pop(change.seen.uid, None)
+                if change.verb != "deleted":
+                    self.there[change.seen.uid] = change.seen
             self._queue.put(change)
 
     def close(self) -> None:
@@ -113,6 +119,8 @@ class FakeKube:
         self.gone: set[str] = set()
         self.watches: dict[str, ScriptedWatch] = {}
         self.mute: set[str] = set()
+        self.untold: list[Seen] = []
+        self.without_namespace: set[str] = set()
         self.before_change: Callable[[str], None] = lambda _: None
 
     def watch(self, kind: str, namespace: str | None = None) -> ScriptedWatch:
@@ -123,6 +131,15 @@ class FakeKube:
         if kind not in self.mute:
             self.watches[kind].feed(Change("synced", 1))
         return self.watches[kind]
+
+    def list(self, kind: str, namespace: str | None = None) -> list[Seen]:
+        """What its watch was fed of a kind, and what is in ``untold``, which no watch tells."""
+        assert (namespace is None) == (kind in GLOBAL)
+        return [*self.watches[kind].there.values(), *(seen for seen in self.untold if seen.kind == kind)]
+
+    def is_namespaced(self, kind: str, _api_version: str) -> bool:
+        """See Kube."""
+        return kind not in self.without_namespace
 
     def replicas(self, kind: str, name: str, namespace: str) -> int | None:
         """See Kube."""

@@ -1,4 +1,4 @@
-"""Clusters: the configuration they are made from, what counts as a deviation, and whose they are."""
+"""Clusters: what counts as a deviation, which images their nodes have, and whose they are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cluster_fakes import seen
 
 from chaos import cluster as clusters
-from chaos.cluster import ENTRY, FAST_CLOCKS, MARK, NODE_PORTS, PROBE_PORT, Cluster, ClusterSpec, kind_config
-from chaos.errors import ClusterError
+from chaos.cluster import MARK, Cluster, ClusterSpec
+from chaos.errors import ClusterError, ImageError
 from chaos.history import Json
+from chaos.kind import ENTRY, FAST_CLOCKS, NODE_PORTS, PROBE_PORT
 from images import cache
 from images import catalogue as catalogues
 
@@ -24,36 +24,21 @@ LINE = catalogues.load().line()
 BASELINE: dict[str, Json] = {
     "nodes": {"worker": {"ready": True, "unschedulable": False, "taints": []}},
     "namespaces": ["default", "kube-system"],
-    "system_pods": {"kube-system/coredns": True},
+    "system_pods": {"kube-system/coredns-5d78c9869d-abcde": True},
     "volumes": [],
     "escaped_packets": 4,
 }
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A cache of the test's own, an engine that says cgroups v2, and no docker at all."""
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, and no docker at all."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
-    info = {"CgroupVersion": "2"}
-    monkeypatch.setattr(clusters.engine, "info", lambda: info)
 
     def no_docker(*args: str, **_: object) -> str:
         raise AssertionError(f"docker was called: {args}")
 
     monkeypatch.setattr(clusters, "docker", no_docker)
-    return info
-
-
-def config(clocks: str = "fast", shape: str = "default") -> dict[str, Any]:
-    """What kind is told for a cluster of this sort."""
-    return kind_config(ClusterSpec(LINE, clocks, shape), PORTS)
-
-
-def shapes(folder: Path, monkeypatch: pytest.MonkeyPatch, *labels: dict[str, str]) -> None:
-    """Let there be only this shape: a control plane, and a worker with each of these labels."""
-    nodes = [{"role": "control-plane"}, *({"role": "worker", "labels": each} for each in labels)]
-    (folder / "odd.yaml").write_text(yaml.safe_dump({"kind": "Cluster", "nodes": nodes}))
-    monkeypatch.setattr(clusters, "SHAPES", folder)
 
 
 def made(kube: Any = None, **changed: Any) -> Cluster:
@@ -63,105 +48,43 @@ def made(kube: Any = None, **changed: Any) -> Cluster:
     return cluster
 
 
-def test_fast_clocks_are_patched() -> None:
-    """Every clock of the profile reaches its component as an argument, and the kubelet reports as often."""
-    made_config = config("fast")
-    (patch,) = made_config["kubeadmConfigPatchesJSON6902"]
-    assert (patch["group"], patch["kind"]) == ("kubeadm.k8s.io", "ClusterConfiguration")
-    assert patch["version"] == LINE.config_api
-    found = {(op["path"].split("/")[1], op["value"]["name"]): op["value"]["value"] for op in json.loads(patch["patch"])}
-    assert found == {(part, name): value for part, clocks in FAST_CLOCKS.items() for name, value in clocks.items()}
-    assert yaml.safe_load(made_config["kubeadmConfigPatches"][0])["nodeStatusUpdateFrequency"] == "2s"
+def now_is(monkeypatch: pytest.MonkeyPatch, **changed: Json) -> None:
+    """Let the cluster be as its baseline but for this."""
+    monkeypatch.setattr(Cluster, "read_baseline", lambda _: copy.deepcopy(BASELINE) | changed)
 
 
-def test_stock_clocks_are_left_alone() -> None:
-    """Nothing but the kind of the kubelet's configuration is said."""
-    made_config = config("stock")
-    assert "kubeadmConfigPatchesJSON6902" not in made_config
-    assert yaml.safe_load(made_config["kubeadmConfigPatches"][0]) == {"kind": "KubeletConfiguration"}
-
-
-def test_unknown_clocks_are_refused() -> None:
-    """With the profiles there are."""
-    with pytest.raises(ClusterError, match="no clock profile slow; choose fast or stock"):
-        config("slow")
-
-
-@pytest.mark.parametrize("clocks", ["fast", "stock"])
-def test_old_cgroups_are_allowed_where_they_are(machine: dict[str, Any], clocks: str) -> None:
-    """On cgroups v1, and only there, the kubelet is told not to refuse them."""
-    assert "failCgroupV1" not in yaml.safe_load(config(clocks)["kubeadmConfigPatches"][0])
-    machine["CgroupVersion"] = "1"
-    assert yaml.safe_load(config(clocks)["kubeadmConfigPatches"][0])["failCgroupV1"] is False
-
-
-def test_ports_lead_from_this_machine_to_the_entry_only() -> None:
-    """All of them, on 127.0.0.1, to one node, which is the entry; no other node has any."""
-    nodes = config()["nodes"]
-    (entry,) = [node for node in nodes if "extraPortMappings" in node]
-    assert entry["labels"] == {ENTRY: "true"}
-    assert {m["listenAddress"] for m in entry["extraPortMappings"]} == {"127.0.0.1"}
-    assert {m["containerPort"]: m["hostPort"] for m in entry["extraPortMappings"]} == PORTS
-
-
-@pytest.mark.parametrize("shape", sorted(path.stem for path in clusters.SHAPES.glob("*.yaml")))
-def test_every_shipped_shape_can_be_made(shape: str) -> None:
-    """Its API is on 127.0.0.1, and its entry is a tainted worker."""
-    made_config = config(shape=shape)
-    assert made_config["networking"]["apiServerAddress"] == "127.0.0.1"
-    (entry,) = [node for node in made_config["nodes"] if "extraPortMappings" in node]
-    assert entry["role"] == "worker"
-    assert "NoSchedule" in entry["kubeadmConfigPatches"][0]
-
-
-@pytest.mark.parametrize("entries", [0, 2])
-def test_a_shape_needs_exactly_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
-    """None, or more than one, is refused with the file."""
-    shapes(tmp_path, monkeypatch, *([{ENTRY: "true"}] * entries), {"other": "true"})
-    with pytest.raises(ClusterError, match=r"odd\.yaml must have exactly one node labelled kindstorm\.dev/entry"):
-        config(shape="odd")
-
-
-def test_a_shape_with_one_entry_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same with one is made."""
-    shapes(tmp_path, monkeypatch, {ENTRY: "true"}, {"other": "true"})
-    assert len(config(shape="odd")["nodes"]) == 3
-
-
-def test_a_cluster_at_its_baseline_has_no_deviations() -> None:
-    """The same reading, in whatever order."""
-    now = copy.deepcopy(BASELINE)
-    now["namespaces"].reverse()
-    assert made().deviations(now) == []
+def test_a_cluster_at_its_baseline_has_no_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same reading, in whatever order, with pods that a controller has replaced."""
+    now_is(
+        monkeypatch,
+        namespaces=["kube-system", "default"],
+        system_pods={"kube-system/coredns-5d78c9869d-zzzzz": True},
+    )
+    assert made().deviations() == []
 
 
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        (
-            {"nodes": {"worker": BASELINE["nodes"]["worker"] | {"ready": False}}},
-            "node worker: {'ready': False, 'unschedulable': False, 'taints': []}, was {'ready': True,",
-        ),
-        ({"nodes": {}}, "node worker: None, was {'ready': True,"),
-        ({"nodes": BASELINE["nodes"] | {"new": {"ready": True}}}, "node new: {'ready': True}, was None"),
-        ({"system_pods": {"kube-system/coredns": False}}, "system pod kube-system/coredns: False, was True"),
-        ({"system_pods": {}}, "system pod kube-system/coredns: None, was True"),
-        ({"namespaces": ["default", "kube-system", "ks-web"]}, "namespace ks-web: left over"),
-        ({"namespaces": ["default"]}, "namespace kube-system: gone"),
-        ({"volumes": ["pv-1"]}, "volume pv-1: left over"),
+        ({"nodes": {"worker": BASELINE["nodes"]["worker"] | {"ready": False}}}, "node worker: ready was True, now"),
+        ({"nodes": {}}, "node worker is gone"),
+        ({"system_pods": {}}, "system pod kube-system/coredns"),
+        ({"namespaces": ["default", "kube-system", "ks-web"]}, "namespace ks-web was left behind"),
+        ({"volumes": ["pv-1"]}, "volume pv-1 was left behind"),
         ({"escaped_packets": 6}, "2 packets left the machine"),
     ],
 )
-def test_each_difference_is_a_deviation(changed: dict[str, Json], found: str) -> None:
-    """One sentence that names it."""
-    (deviation,) = made().deviations(copy.deepcopy(BASELINE) | changed)
+def test_each_difference_is_a_deviation(monkeypatch: pytest.MonkeyPatch, changed: dict[str, Json], found: str) -> None:
+    """One sentence that names it, as the checker of a history says it."""
+    now_is(monkeypatch, **changed)
+    (deviation,) = made().deviations()
     assert deviation.startswith(found)
 
 
-def test_all_differences_are_told() -> None:
+def test_all_differences_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only the first."""
-    now = {"nodes": {}, "namespaces": [], "system_pods": {}, "volumes": ["pv"], "escaped_packets": 5}
-    assert len(made().deviations(now)) == 1 + 1 + 2 + 1 + 1
+    now_is(monkeypatch, nodes={}, namespaces=[], system_pods={}, volumes=["pv"], escaped_packets=5)
+    assert len(made().deviations()) == 1 + 2 + 1 + 1 + 1
 
 
 def test_settle_waits_for_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +94,7 @@ def test_settle_waits_for_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cluster, "read_baseline", lambda _: readings.pop(0) if len(readings) > 1 else readings[0])
     assert made().settle(30) == []
     readings[:] = [BASELINE | {"volumes": ["pv"]}]
-    assert made().settle(0.01) == ["volume pv: left over"]
+    assert made().settle(0.01) == ["volume pv was left behind"]
 
 
 class Api:
@@ -196,7 +119,7 @@ class Api:
 
 
 def test_the_baseline_is_read_from_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes, namespaces, volumes and packets as they are; system pods under what survives their replacement."""
+    """Nodes, namespaces, volumes and packets as they are; system pods under their own names."""
     space = "kube-system"
 
     def system(name: str, ready: bool = True, **state: Json) -> Any:
@@ -216,8 +139,8 @@ def test_the_baseline_is_read_from_the_api(monkeypatch: pytest.MonkeyPatch) -> N
         "nodes": {"worker": {"ready": True}},
         "namespaces": ["a", "b"],
         "system_pods": {
-            "kube-system/coredns-5f": True,
-            "kube-system/kindnet@worker": True,
+            "kube-system/coredns-5f-abc": True,
+            "kube-system/kindnet-xyz": True,
             "kube-system/etcd-control-plane": False,
         },
         "volumes": [],
@@ -315,16 +238,96 @@ def test_the_owner_is_made_once() -> None:
     assert len(clusters.owner()) == 32
 
 
-def test_images_are_imported_where_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each image goes to each node once; a node that has it is left alone."""
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
+    """What was imported: nodes and references, of each call that had a node."""
     given: list[tuple[list[str], list[str]]] = []
-    monkeypatch.setattr(clusters.node, "import_everywhere", lambda nodes, refs: given.append((nodes, refs)))
+    monkeypatch.setattr(clusters.node, "import_everywhere", lambda *what: given.append(what) if what[0] else None)
+    return given
+
+
+def engine_has(monkeypatch: pytest.MonkeyPatch, **ids: str) -> None:
+    """Let the engine have these images, by name without its version, with these ids."""
+    known = {f"{name}:1": {"Id": found} for name, found in ids.items()}
+    monkeypatch.setattr(clusters.engine, "inspect_image", known.get)
+
+
+def test_images_are_imported_where_they_lack(monkeypatch: pytest.MonkeyPatch, imported: Any) -> None:
+    """Each image goes to each node once; a node that has it is left alone."""
+    engine_has(monkeypatch, nginx="a", redis="b")
     cluster = made()
     cluster.provide(["docker.io/library/nginx:1"], ["w1"])
+    cluster.provide(["docker.io/library/nginx:1", "redis:1"], ["w1", "w2"])
     cluster.provide(["docker.io/library/nginx:1"], ["w1", "w2"])
-    cluster.provide(["docker.io/library/nginx:1"], ["w1", "w2"])
-    assert [nodes for nodes, _ in given if nodes] == [["w1"], ["w2"]]
-    assert {reference for _, refs in given for reference in refs} == {"nginx:1"}
+    assert imported == [(["w1"], ["nginx:1"]), (["w2"], ["nginx:1"]), (["w1", "w2"], ["redis:1"])]
+
+
+def test_an_image_that_was_made_anew_is_imported_again(monkeypatch: pytest.MonkeyPatch, imported: Any) -> None:
+    """The same name with another id is another image."""
+    cluster = made()
+    for found in ("a", "b", "b"):
+        engine_has(monkeypatch, nginx=found)
+        cluster.provide(["nginx:1"], ["w1"])
+    assert imported == [(["w1"], ["nginx:1"])] * 2
+
+
+def test_an_image_the_engine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch, imported: Any) -> None:
+    """Before anything is imported: a node could only have an old one."""
+    engine_has(monkeypatch)
+    with pytest.raises(ImageError, match="the engine has no image nginx:1; run `kindstorm setup`"):
+        made().provide(["nginx:1"], ["w1"])
+    assert imported == []
+
+
+def test_a_failed_import_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is said to have an image only once it does."""
+    engine_has(monkeypatch, nginx="a")
+    asked: list[list[str]] = []
+
+    def fail(nodes: list[str], _: list[str]) -> None:
+        asked.append(nodes)
+        raise ImageError("no room")
+
+    monkeypatch.setattr(clusters.node, "import_everywhere", fail)
+    cluster = made()
+    for _ in range(2):
+        with pytest.raises(ImageError, match="no room"):
+            cluster.provide(["nginx:1"], ["w1"])
+    assert asked == [["w1"], ["w1"]]
+
+
+def test_a_spec_counts_its_node_image_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another clock, another image or another build of the same image is another cluster; the same is the same."""
+    engine_has(monkeypatch, mine="a")
+    spec = ClusterSpec(LINE, node_image="mine:1")
+    assert (spec.base_image, spec.digest) == ("mine:1", ClusterSpec(LINE, node_image="mine:1").digest)
+    others = {ClusterSpec(LINE).digest, ClusterSpec(LINE, "stock", node_image="mine:1").digest}
+    engine_has(monkeypatch, mine="b")
+    assert len({*others, spec.digest}) == 3
+    rebuilt = spec.digest
+    engine_has(monkeypatch, mine="a")
+    assert spec.digest not in {*others, rebuilt}
+
+
+def test_the_lines_node_image_is_the_base() -> None:
+    """Where no other was asked for, as the engine names it."""
+    assert ClusterSpec(LINE).base_image == clusters.short_reference(LINE.node)
+
+
+@pytest.mark.parametrize(("clocks", "settings"), [("fast", FAST_CLOCKS), ("stock", {})])
+def test_the_facts_are_what_the_server_says(clocks: str, settings: Json) -> None:
+    """The version is asked for, not taken from the catalogue."""
+
+    class Server:
+        def server_version(self) -> str:
+            return "v1.99.9"
+
+    kube: Any = Server()
+    cluster = made(kube)
+    cluster.spec = ClusterSpec(LINE, clocks)
+    facts = cluster.facts()
+    assert (facts["kubernetes"], facts["line"], facts["nodes"]) == ("v1.99.9", LINE.name, ["worker"])
+    assert (facts["clocks"], facts["settings"]) == (clocks, settings)
 
 
 def test_a_lease_is_held_by_one() -> None:
@@ -335,3 +338,17 @@ def test_a_lease_is_held_by_one() -> None:
             assert not second
     with clusters.leased("c") as third:
         assert third
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_lease_of_a_cluster_that_is_gone_goes_too(tmp_path: Path, there: bool) -> None:
+    """Nobody asks for that name again; a living cluster's lease stays."""
+    path = cache.folder("clusters") / "c.lease"
+    if there:
+        clusters.folder("c").mkdir(parents=True)
+    with clusters.leased("c"):
+        assert path.exists()
+        with clusters.leased("c") as second:
+            assert not second
+        assert path.exists()
+    assert path.exists() is there

@@ -176,10 +176,11 @@ class World:
         cluster: Any = self
         return experiment.run(plan, cluster, lambda: self, self.said.append)
 
-    def stored(self) -> History:
-        """What is on disk, which must be a whole history, and nothing may be left anywhere."""
+    def stored(self, *, completed: bool = True) -> History:
+        """What is on disk: sealed, all sources whole, said to be aborted unless completed; nothing is left anywhere."""
         history = History.load(self.directory / "history.jsonl")
-        assert history.cut_off() == []
+        assert history.cut_off() == ([] if completed else ["the experiment did not come to its end"])
+        assert (history.fact("completed") is True) is completed
         assert self.kube.namespaces == []
         assert journal.pending() == []
         assert [p.name for p in self.directory.glob("*.jsonl")] == ["history.jsonl"]
@@ -249,7 +250,7 @@ def test_a_whole_experiment(world: World) -> None:
     fault, window = stored.faults()[0], stored.phase("fault")
     assert window is not None
     assert all(window[0] <= r.time_ns <= window[1] for r in fault.records)
-    names = {"experiment", "stack", "cluster", "workload", "images", "baseline", "baseline_after"}
+    names = {"experiment", "stack", "cluster", "workload", "images", "baseline", "baseline_after", "completed"}
     assert {r["name"] for r in stored.of("fact")} == names
     assert stored.fact("experiment")["seed"] == 7
     assert stored.fact("baseline") == stored.fact("baseline_after")
@@ -301,7 +302,7 @@ def test_not_our_cluster(world: World) -> None:
     with pytest.raises(ClusterError, match="not ours"):
         world.run(kill_pod(one()))
     assert world.kube.log == []
-    assert world.stored().of("fact") == []
+    assert History.load(world.directory / "history.jsonl").of("fact") == []
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_a_deployment_that_fails(world: World, error: BaseException, raised: typ
     world.kube.refuse = error
     with pytest.raises(raised):
         world.run(kill_pod(one()))
-    stored = world.stored()
+    stored = world.stored(completed=False)
     assert phases(stored) == ["deploy", "remove"]
     assert stored.fact("baseline_after") is not None
     assert world.load_log == []
@@ -325,7 +326,7 @@ def test_a_stack_that_is_not_steady(world: World) -> None:
     unsteady = Condition("it stands", raiser(ClusterError("it lies")))
     with pytest.raises(SteadyStateError, match="not steady: it stands: it lies"):
         world.run(kill_pod(one()), steady=(unsteady,))
-    stored = world.stored()
+    stored = world.stored(completed=False)
     assert phases(stored) == ["deploy", "steady", "remove"]
     assert stored.of("fault") == []
     assert world.load_log == []
@@ -350,7 +351,7 @@ def test_a_stack_without_a_way_in(world: World) -> None:
     """Clients have nowhere to go: said, and cleaned up."""
     with pytest.raises(ClusterError, match="stack nginx has no NodePort for its clients"):
         world.run(stack=Stack("nginx", STACK.documents))
-    assert phases(world.stored()) == ["deploy", "steady", "remove"]
+    assert phases(world.stored(completed=False)) == ["deploy", "steady", "remove"]
 
 
 @pytest.mark.parametrize("step", ["start", "first", "stop"])
@@ -359,7 +360,7 @@ def test_a_load_that_fails(world: World, step: str) -> None:
     world.load_errors = {step: LoadError("no load")}
     with pytest.raises(LoadError, match="no load"):
         world.run(kill_pod(one("nginx")))
-    stored = world.stored()
+    stored = world.stored(completed=False)
     assert phases(stored) == (PHASES if step == "stop" else ["deploy", "steady", "remove"])
     assert ("stop" in world.load_log) is (step != "start")
     assert bool(stored.of("op")) is (step != "start")
@@ -388,7 +389,7 @@ def test_an_interrupt_under_a_fault(world: World) -> None:
     """Ctrl-C heals, stops the load, removes the namespace, seals the history, and only then goes on up."""
     with pytest.raises(KeyboardInterrupt):
         world.run(Interrupted(scale("nginx", 0)))
-    stored = world.stored()
+    stored = world.stored(completed=False)
     assert [r["edge"] for r in stored.of("fault")] == ["inject", "injected", "heal", "healed"]
     assert world.kube.wanted["Deployment", "nginx"] == 1
     assert world.load_log[-1] == "stop"
@@ -411,7 +412,7 @@ def test_a_defect_of_a_watch_is_not_lost(world: World) -> None:
 
     with pytest.raises(ValueError, match="a defect"):
         world.run(steady=(Condition("crash", crash),))
-    world.stored()
+    world.stored(completed=False)
 
 
 def test_a_second_failure_does_not_hide_what_is_left(world: World) -> None:
@@ -420,7 +421,7 @@ def test_a_second_failure_does_not_hide_what_is_left(world: World) -> None:
     broken = Interrupted(scale("nginx", 0))
     with pytest.raises((LoadError, KeyboardInterrupt)):
         world.run(broken)
-    assert world.stored().of("fault")
+    assert world.stored(completed=False).of("fault")
 
 
 def test_a_mark_that_is_lost_under_way(world: World) -> None:
@@ -432,4 +433,4 @@ def test_a_mark_that_is_lost_under_way(world: World) -> None:
     with pytest.raises(ClusterError, match="not ours"):
         world.run(kill_pod(one("nginx")), steady=(Condition("lose", lose),))
     assert "delete Pod" not in world.kube.log
-    assert phases(world.stored()) == ["deploy", "steady", "before", "fault", "remove"]
+    assert phases(world.stored(completed=False)) == ["deploy", "steady", "before", "fault", "remove"]

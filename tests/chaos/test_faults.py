@@ -93,6 +93,32 @@ def test_scale_sets_and_gives_back() -> None:
     assert journal.pending() == []
 
 
+def test_scale_heals_once_the_old_number_is_taken_up() -> None:
+    """The order alone is not it: the workload must be seen to want the old number, and its controller to know."""
+    kube = scaled_kube()
+    views = [
+        workload("Deployment", "nginx", 2, generation=3, observed_generation=2),
+        workload("Deployment", "nginx", 2, generation=3, observed_generation=3),
+    ]
+    steps = [lambda p, view=view: setattr(p, "all", [view]) for view in views]
+    picture = Picture(workload("Deployment", "nginx", 5), steps=steps)
+    scaled = scale("nginx", 5).aim(scene(kube, picture))
+    scaled.inject()
+    assert scaled.heal() == {"replicas": 2}
+    assert steps == []
+    assert journal.pending() == []
+
+
+def test_scale_that_is_not_heard_is_not_healed() -> None:
+    """A workload that goes on wanting the fault's number is an error, and stays on the journal."""
+    kube = scaled_kube()
+    scaled = scale("nginx", 5).aim(scene(kube, Picture(workload("Deployment", "nginx", 5))))
+    scaled.inject()
+    with pytest.raises(WaitTimeout, match="Deployment nginx wants 2 replicas again: not within 30 s"):
+        scaled.heal()
+    assert len(journal.pending()) == 1
+
+
 def test_scale_heals_what_is_gone() -> None:
     """A workload that was deleted meanwhile is not made anew."""
     kube = scaled_kube()

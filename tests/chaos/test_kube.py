@@ -23,7 +23,7 @@ LONG_S = 20.0
 
 @dataclass
 class Stream:
-    """One answer to a watch: events, then raw parts of lines, then its end (done | cut | hold)."""
+    """One answer to a watch: events, then raw parts of lines, then its end (done | cut | hold | refuse)."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     end: str = "done"
@@ -43,6 +43,7 @@ class ApiServer:
         self.go = threading.Event()
         self.holding = threading.Event()
         self.released = threading.Event()
+        self.refused = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHandler", (Handler,), {"api": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/api/v1/pods"
@@ -86,6 +87,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _stream(self, stream: Stream) -> None:
         self.api.arrived.set()
+        if stream.end == "refuse":
+            self.api.refused.set()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         if stream.late:
             self.api.go.wait(LONG_S)
         self.send_response(stream.status)
@@ -189,13 +195,75 @@ def test_list_then_changes(api: ApiServer, reading: Any) -> None:
     assert times == sorted(times)
 
 
-@pytest.mark.parametrize("end", ["done", "cut"])
-def test_a_broken_stream_is_resumed(api: ApiServer, reading: Any, end: str) -> None:
+def test_a_stream_that_ends_in_order_is_resumed(api: ApiServer, reading: Any) -> None:
     """The watch goes on after the last change it has, with no list, no gap and nothing told twice."""
     api.listing("10")
-    api.streams = [Stream([event("ADDED", "a", "11")], end), Stream([event("MODIFIED", "a", "12")], "hold")]
+    api.streams = [Stream([event("ADDED", "a", "11")]), Stream([event("MODIFIED", "a", "12")], "hold")]
     assert told(reading().first(3)) == ["synced", "added a@11", "modified a@12"]
     assert api.asked == ["list", "10", "11"]
+
+
+def test_a_stream_that_breaks_is_a_gap(api: ApiServer, reading: Any) -> None:
+    """It is resumed with no list; from its last sign of life until then changes may be stamped too late."""
+    api.listing("10")
+    api.streams = [Stream([event("ADDED", "a", "11")], "cut"), Stream([event("MODIFIED", "a", "12")], "hold")]
+    changes = reading().first(4)
+    assert told(changes) == ["synced", "added a@11", "gap", "modified a@12"]
+    assert changes[1].time_ns == changes[2].from_ns < changes[2].time_ns <= changes[3].time_ns
+    assert api.asked == ["list", "10", "11"]
+
+
+def test_a_break_that_lasts_is_one_gap(api: ApiServer, reading: Any) -> None:
+    """However often it fails to come back, the gap begins with the last sign of life and is told once."""
+    api.listing("10")
+    api.streams = [Stream([event("ADDED", "a", "11")], "cut"), Stream(end="refuse"), Stream(end="refuse")]
+    api.streams.append(Stream([event("MODIFIED", "a", "12")], "hold"))
+    changes = reading().first(4)
+    assert told(changes) == ["synced", "added a@11", "gap", "modified a@12"]
+    assert changes[2].from_ns == changes[1].time_ns
+
+
+def test_a_watch_that_never_comes_back_ends_with_its_gap(api: ApiServer, reading: Any) -> None:
+    """Closed while it is broken: the gap reaches to the close."""
+    api.listing("10")
+    api.streams = [Stream([event("ADDED", "a", "11")], "cut"), *(Stream(end="refuse") for _ in range(99))]
+    running = reading()
+    running.first(2)
+    assert api.refused.wait(LONG_S)
+    running.watch.close()
+    assert running.ended(5)
+    assert told(running.changes) == ["synced", "added a@11", "gap"]
+    assert running.changes[2].from_ns == running.changes[1].time_ns < running.changes[2].time_ns
+
+
+def test_a_close_is_no_gap(api: ApiServer, reading: Any) -> None:
+    """The end that was asked for hides nothing."""
+    api.listing("10")
+    api.streams = [Stream([event("ADDED", "a", "11")], "hold")]
+    running = reading()
+    running.first(2)
+    assert api.holding.wait(LONG_S)
+    running.watch.close()
+    assert running.ended(5)
+    assert told(running.changes) == ["synced", "added a@11"]
+
+
+def test_a_first_stream_that_fails_is_a_gap_from_the_list_on(api: ApiServer, reading: Any) -> None:
+    """What changed between the list and the stream is stamped too late."""
+    api.listing("10", pod_json("a"))
+    api.streams = [Stream(end="refuse"), Stream([event("MODIFIED", "a", "11")], "hold")]
+    changes = reading().first(4)
+    assert told(changes) == ["seen a@1", "synced", "gap", "modified a@11"]
+    assert changes[0].time_ns == changes[2].from_ns < changes[2].time_ns
+
+
+def test_a_line_that_is_no_json_is_a_defect(api: ApiServer) -> None:
+    """It is not taken for a broken connection: it would come again for ever."""
+    api.listing("10")
+    api.streams = [Stream(end="hold", parts=(b"{no json}\n",))]
+    running = Reading(Watch("Pod", api.url, urllib3.PoolManager()))
+    assert running.ended(LONG_S)
+    assert isinstance(running.error, ValueError)
 
 
 def test_half_a_line_is_asked_for_again(api: ApiServer, reading: Any) -> None:
@@ -206,7 +274,7 @@ def test_half_a_line_is_asked_for_again(api: ApiServer, reading: Any) -> None:
         Stream([event("ADDED", "a", "11")], "cut", parts=(half,)),
         Stream([event("ADDED", "b", "12")], "hold"),
     ]
-    assert told(reading().first(3)) == ["synced", "added a@11", "added b@12"]
+    assert told(reading().first(4)) == ["synced", "added a@11", "gap", "added b@12"]
     assert api.asked == ["list", "10", "11"]
 
 
@@ -220,18 +288,18 @@ def test_a_line_may_come_in_parts(api: ApiServer, reading: Any) -> None:
 
 @pytest.mark.parametrize("how", [Stream([EXPIRED]), Stream(status=410)], ids=["in the stream", "as the status"])
 def test_an_expired_version_is_a_gap(api: ApiServer, reading: Any, how: Stream) -> None:
-    """It lists anew: a gap since the last change, what is new or changed is seen, what vanished is deleted."""
+    """It lists anew: what is new or changed is seen, what vanished is deleted; a gap since the last sign of life."""
     api.listing("10", pod_json("same"), pod_json("changed"), pod_json("vanished"))
     api.listing("20", pod_json("same"), pod_json("changed", version="15"), pod_json("new", version="16"))
     known = [event("ADDED", "brief", "11"), event("DELETED", "brief", "12"), event("ADDED", "late", "13")]
     api.streams = [Stream(known), how, Stream([event("MODIFIED", "new", "21")], "hold")]
     changes = reading().first(13)
     assert told(changes[:4]) == ["seen same@1", "seen changed@1", "seen vanished@1", "synced"]
-    assert told(changes[4:8]) == ["added brief@11", "deleted brief@12", "added late@13", "gap"]
-    assert sorted(told(changes[8:12])) == ["deleted late@13", "deleted vanished@1", "seen changed@15", "seen new@16"]
-    assert told(changes[12:]) == ["synced"]
-    gap = changes[7]
-    assert changes[6].time_ns == gap.from_ns < gap.time_ns
+    assert told(changes[4:7]) == ["added brief@11", "deleted brief@12", "added late@13"]
+    assert sorted(told(changes[7:11])) == ["deleted late@13", "deleted vanished@1", "seen changed@15", "seen new@16"]
+    assert told(changes[11:]) == ["synced", "gap"]
+    gap = changes[12]
+    assert changes[6].time_ns <= gap.from_ns < changes[7].time_ns < gap.time_ns
     assert api.asked[:4] == ["list", "10", "13", "list"]
 
 
@@ -240,8 +308,8 @@ def test_the_same_name_with_another_uid(api: ApiServer, reading: Any) -> None:
     api.listing("10", pod_json("web-0", "old"))
     api.listing("20", pod_json("web-0", "new", version="15"))
     api.streams = [Stream([EXPIRED])]
-    changes = reading().first(5)
-    assert {(c.verb, c.seen.uid) for c in changes[3:] if isinstance(c.seen, Seen)} == {
+    changes = reading().first(4)
+    assert {(c.verb, c.seen.uid) for c in changes[2:] if isinstance(c.seen, Seen)} == {
         ("deleted", "old"),
         ("seen", "new"),
     }
@@ -260,7 +328,8 @@ def test_a_refused_list_is_asked_again(api: ApiServer, reading: Any) -> None:
     """Right after its start an API server may refuse; nothing was seen before, so nothing is a gap."""
     api.listing("0", status=403)
     api.listing("10", pod_json("a"))
-    assert told(reading().first(2)) == ["seen a@1", "synced"]
+    api.streams = [Stream([event("MODIFIED", "a", "11")], "hold")]
+    assert told(reading().first(3)) == ["seen a@1", "synced", "modified a@11"]
     assert api.asked[:2] == ["list", "list"]
 
 

@@ -175,6 +175,24 @@ def test_a_cadence_that_never_began_can_be_stopped(tmp_path: Path) -> None:
     assert asking.seen == []
 
 
+def test_a_cadence_that_crashed_says_so_at_its_stop(tmp_path: Path) -> None:
+    """A defect on its thread is not lost: nobody takes the silence after it for peace."""
+
+    class Broken(Questions):
+        def _answer(self, *_: Any) -> Reading:
+            self.asked.set()
+            raise ZeroDivisionError("a defect")
+
+    questions = Broken(1)
+    asking: Any = questions
+    with HistoryWriter(tmp_path / "probe.jsonl", "probe") as writer:
+        cadence = Cadence(asking, writer, ["a"], [])
+        cadence.start()
+        assert questions.asked.wait(20)
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            cadence.stop()
+
+
 def test_the_probe_runs_on_the_entry_only() -> None:
     """Its pod is bound to the entry worker and labelled so that no fault hits it; its port is served by that node."""
     pod, service = manifest("agnhost:1", 30090)

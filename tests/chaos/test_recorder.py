@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_fakes import NAMESPACE, FakeKube, pod
+from cluster_fakes import NAMESPACE, FakeKube, ScriptedWatch, pod
 
-from chaos.errors import WaitTimeout
+from chaos.errors import ClusterError, WaitTimeout
 from chaos.history import HistoryWriter, Record, read_records
 from chaos.kube import Change, Seen
 from chaos.recorder import GLOBAL, NAMESPACED, Recorder
@@ -36,8 +37,9 @@ def recorder(kube: FakeKube, writer: HistoryWriter) -> Iterator[Recorder]:
     fake: Any = kube
     running = Recorder(fake, NAMESPACE, writer).start()
     yield running
-    with contextlib.suppress(KeyError, ValueError):  # what a test let a watch crash with
-        running.stop()
+    if any(thread.is_alive() for thread in running._threads):
+        with contextlib.suppress(KeyError, ValueError):  # what a test let a watch crash with
+            running.stop()
 
 
 def records(writer: HistoryWriter, kind: str) -> list[Record]:
@@ -144,10 +146,104 @@ def test_a_gap_is_written(kube: FakeKube, recorder: Recorder, writer: HistoryWri
     assert (gap.time_ns, gap["what"], gap["from_ns"], gap["to_ns"]) == (20, "watch Node", 15, 20)
 
 
+@pytest.mark.parametrize("alive_ns", [0, 77])
+def test_a_watch_that_fell_silent_is_a_gap(
+    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch, alive_ns: int
+) -> None:
+    """What the API server has and the watch never told is a gap from its last sign of life to now."""
+    monkeypatch.setattr("chaos.recorder.CONFIRM_S", 0)
+    kube.untold = [pod("web-0")]
+    kube.watches["Pod"].alive_ns = alive_ns
+    recorder.stop()
+    (gap,) = records(writer, "gap")
+    assert gap["what"] == "watch Pod"
+    assert gap["from_ns"] == (alive_ns or gap["to_ns"]) <= gap["to_ns"] <= gap.time_ns
+
+
+@pytest.mark.parametrize("change", ["older version", "still there"])
+def test_a_watch_that_lags_is_a_gap(
+    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Another version, or an object that is gone from the API server, differs as well."""
+    monkeypatch.setattr("chaos.recorder.CONFIRM_S", 0)
+    kube.watches["Pod"].feed(Change("seen", 1, pod("web-0")))
+    recorder.wait(there("web-0"), LONG_S, "web-0 is there")
+    newer = [replace(pod("web-0"), version="2")] if change == "older version" else []
+    kube.watches["Pod"].there = {seen.uid: seen for seen in newer}
+    recorder.stop()
+    assert [gap["what"] for gap in records(writer, "gap")] == ["watch Pod"]
+
+
+def test_a_watch_that_catches_up_is_no_gap(
+    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stop waits for what is under way, and its record is in the history."""
+    listed = kube.list
+    asked: list[str] = []
+
+    def late(kind: str, namespace: str | None = None) -> list[Seen]:
+        asked.append(kind)
+        if kind == "Pod":
+            if asked.count("Pod") == 2:
+                kube.watches["Pod"].feed(Change("added", 5, pod("web-0")))
+            return [pod("web-0")]
+        return listed(kind, namespace)
+
+    monkeypatch.setattr(kube, "list", late)
+    recorder.stop()
+    assert asked.count("Pod") >= 2
+    assert set(asked) == {*NAMESPACED, *GLOBAL}
+    assert [r["name"] for r in records(writer, "object")] == ["web-0"]
+    assert records(writer, "gap") == []
+
+
+def test_an_api_server_that_is_gone_confirms_nothing(
+    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every watch has a gap then, and the stop ends all of them."""
+
+    def away(*_: object) -> list[Seen]:
+        raise ClusterError("the API server does not answer")
+
+    monkeypatch.setattr("chaos.recorder.CONFIRM_S", 0)
+    monkeypatch.setattr(kube, "list", away)
+    recorder.stop()
+    assert {gap["what"] for gap in records(writer, "gap")} == {f"watch {kind}" for kind in (*NAMESPACED, *GLOBAL)}
+    assert all(watch.closed for watch in kube.watches.values())
+
+
+def test_a_thread_that_does_not_end_is_told(
+    kube: FakeKube, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch that ignores its end would write into a closed history: the stop names it."""
+    monkeypatch.setattr("chaos.recorder.SYNC_S", 0.1)
+    monkeypatch.setattr(kube.watches["Event"], "close", lambda: None)
+    with pytest.raises(WaitTimeout, match=r"^watch-Event did not end within 0\.1 s$"):
+        recorder.stop()
+    ScriptedWatch.close(kube.watches["Event"])
+
+
+def test_a_crash_of_the_clock_is_raised(kube: FakeKube, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk under the clock's records wakes who waits, and the stop raises it."""
+
+    def full() -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("chaos.recorder.CLOCK_S", 0.01)
+    fake: Any = kube
+    running = Recorder(fake, NAMESPACE, writer).start()
+    monkeypatch.setattr(writer, "clock", full)
+    with pytest.raises(OSError, match="disk full"):
+        running.wait(lambda _: None, LONG_S, "never")
+    with pytest.raises(OSError, match="disk full"):
+        running.stop()
+
+
 def test_it_watches_what_the_history_promises() -> None:
     """All kinds of the history's contract are watched."""
-    promised = {"Pod", "PersistentVolumeClaim", "Node", "EndpointSlice", "Deployment", "StatefulSet", "ReplicaSet"}
-    assert promised | {"Event"} == {*NAMESPACED, *GLOBAL}
+    workloads = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
+    promised = {"Pod", "PersistentVolumeClaim", "Node", "EndpointSlice", "Event"}
+    assert promised | workloads == {*NAMESPACED, *GLOBAL}
 
 
 def test_stop_closes_all_watches(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:

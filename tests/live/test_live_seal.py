@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from chaos import seal
-from chaos.cluster import PROBE_PORT, Cluster
+from chaos.cluster import Cluster
+from chaos.kind import PROBE_PORT
 from chaos.kube import Kube
 from chaos.probes import inside as probes
 from chaos.probes.inside import Inside

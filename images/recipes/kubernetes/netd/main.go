@@ -92,7 +92,12 @@ func apply(node *corev1.Node, self string) error {
 	if err != nil || gateway == nil {
 		return err
 	}
-	return netlink.RouteReplace(&netlink.Route{Dst: destination, Gw: gateway})
+	wanted := &netlink.Route{Dst: destination, Gw: gateway}
+	present, err := netlink.RouteListFiltered(netlink.FAMILY_V4, wanted, netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
+	if err != nil || len(present) == 1 {
+		return err // nodes report every few seconds; what is right is left alone
+	}
+	return netlink.RouteReplace(wanted)
 }
 
 func withdraw(node *corev1.Node, self string) error {

@@ -1,0 +1,136 @@
+"""kind itself: pytest-kind's cluster driven by our kind, and the configuration it is given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytest_kind import KindCluster  # noqa: TID251 - this is the one place
+
+from chaos import seal
+from chaos.errors import ClusterError
+from images import engine
+from images.catalogue import Line
+
+SHAPES = Path(__file__).parent.parent / "manifests" / "kind"
+ENTRY = "kindstorm.dev/entry"
+NODE_PORTS = (30000, 30010, 30080, 30081, 30082, 30083)
+PROBE_PORT = 30090
+"""The NodePorts that lead from 127.0.0.1 into a cluster: the documented ones, a pool, and the probe's own."""
+
+FAST_CLOCKS = {
+    "apiServer": {"default-not-ready-toleration-seconds": "5", "default-unreachable-toleration-seconds": "5"},
+    "controllerManager": {"node-monitor-grace-period": "12s", "node-monitor-period": "2s"},
+}
+"""The `fast` profile; `stock` leaves Kubernetes' own (300 s, 300 s, 50 s, 5 s) alone."""
+
+
+def config(line: Line, clocks: str, shape: str, ports: dict[int, int]) -> dict[str, Any]:
+    """The shape's configuration with ports, clocks and what this host's cgroups ask for filled in."""
+    path = SHAPES / f"{shape}.yaml"
+    filled: dict[str, Any] = yaml.safe_load(path.read_text())
+    entries = [n for n in filled["nodes"] if (n.get("labels") or {}).get(ENTRY)]
+    if len(entries) != 1:
+        raise ClusterError(f"{path} must have exactly one node labelled {ENTRY}")
+    entries[0]["extraPortMappings"] = [
+        {"containerPort": inside, "hostPort": outside, "listenAddress": "127.0.0.1"}
+        for inside, outside in ports.items()
+    ]
+    kubelet: dict[str, Any] = {"kind": "KubeletConfiguration"}
+    if engine.info().get("CgroupVersion") == "1":
+        kubelet["failCgroupV1"] = False
+    if clocks == "fast":
+        kubelet["nodeStatusUpdateFrequency"] = "2s"
+        operations = [
+            {"op": "add", "path": f"/{part}/extraArgs/-", "value": {"name": name, "value": value}}
+            for part, arguments in FAST_CLOCKS.items()
+            for name, value in arguments.items()
+        ]
+        patch = {"group": "kubeadm.k8s.io", "version": line.config_api, "kind": "ClusterConfiguration"}
+        filled["kubeadmConfigPatchesJSON6902"] = [patch | {"patch": json.dumps(operations)}]
+    elif clocks != "stock":
+        raise ClusterError(f"there is no clock profile {clocks}; choose fast or stock")
+    filled["kubeadmConfigPatches"] = [yaml.safe_dump(kubelet)]
+    return filled
+
+
+def free_ports() -> dict[int, int]:
+    """A port of 127.0.0.1 for each NodePort, all different and free a moment ago."""
+    with contextlib.ExitStack() as held:
+        ports = {}
+        for node_port in (*NODE_PORTS, PROBE_PORT):
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports[node_port] = int(probe.getsockname()[1])
+        return ports
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Makes and removes clusters. ``log`` takes all that is said; in ``home`` pytest-kind may leave a folder."""
+
+    command: Path
+    log: Path
+    home: Path
+
+    def create(self, name: str, image: str, configuration: Path, kubeconfig: Path) -> None:
+        """Make a cluster; raises ClusterError with kind's own last error."""
+        with self._speaking(f"could not make the cluster {name}"):
+            self._cluster(name, image, kubeconfig).create(configuration)
+
+    def delete(self, name: str, kubeconfig: Path) -> None:
+        """Remove a cluster, also a half-made one; raises ClusterError with kind's own last error."""
+        with self._speaking(f"could not remove the cluster {name}"):
+            self._cluster(name, None, kubeconfig).delete()
+
+    def _cluster(self, name: str, image: str | None, kubeconfig: Path) -> KindCluster:
+        with contextlib.chdir(self.home):
+            return KindCluster(name, kubeconfig, image=image, kind_path=self.command, kubectl_path=self.command)
+
+    @contextlib.contextmanager
+    def _speaking(self, failure: str) -> Iterator[None]:
+        try:
+            with _output_to(self.log), _environment():
+                yield
+        except (subprocess.CalledProcessError, OSError) as error:
+            said = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("ERROR")]
+            raise ClusterError(f"kind {failure}: {said[-1] if said else error}; all it said: {self.log}") from error
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Our network, and none of the machine's proxies: kind would hand them to the nodes, which need no way out."""
+    saved = dict(os.environ)
+    for variable in list(os.environ):
+        if variable.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+            del os.environ[variable]
+    os.environ["KIND_EXPERIMENTAL_DOCKER_NETWORK"] = seal.NETWORK
+    os.environ["KIND_EXPERIMENTAL_PROVIDER"] = "docker"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Send what child processes write to standard output and error into a file."""
+    saved = [os.dup(1), os.dup(2)]
+    with log.open("ab") as file:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield
+        finally:
+            for target, source in ((1, saved[0]), (2, saved[1])):
+                os.dup2(source, target)
+                os.close(source)

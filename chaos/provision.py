@@ -1,0 +1,204 @@
+"""Makes clusters of ours and removes them: marked, sealed, with their images, at a recorded baseline.
+
+Whoever calls these holds the cluster's lease; sweeping touches only what nobody holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import yaml
+
+from chaos import cluster as clusters
+from chaos import kind, seal
+from chaos.cluster import CLUSTER_LABEL, CONFIG_LABEL, MARK, Cluster, ClusterSpec, folder, owner
+from chaos.errors import ClusterError
+from chaos.history import Json
+from chaos.kind import Kind
+from chaos.kube import Kube
+from chaos.waiting import poll
+from images import cache, engine
+from images.engine import docker
+
+READY_S = 180
+HOST_S = 600
+
+
+def new_name() -> str:
+    """A name that no cluster has had."""
+    return f"kindstorm-{uuid.uuid4().hex[:8]}"
+
+
+def driver(command: Path, log: Path) -> Kind:
+    """The kind at this path, speaking into this log."""
+    return Kind(command, log, cache.folder("clusters"))
+
+
+def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:
+    """Make a cluster, mark it, seal it, give it its probe and record its baseline; on failure nothing stays."""
+    home = folder(name)
+    if _all_nodes(name):
+        raise ClusterError(f"there is a cluster {name} already; choose another --cluster-name, or remove it first")
+    try:
+        with _host():
+            seal.make_network(owner())
+            image = _marked_image(spec)
+            seal.seal_host(image)
+            home.mkdir(parents=True, exist_ok=True)
+            ports = kind.free_ports()
+            configuration = home / "kind.yaml"
+            text = yaml.safe_dump(kind.config(spec.line, spec.clocks, spec.shape, ports), sort_keys=False)
+            configuration.write_text(text)
+            kind_driver.create(name, image, configuration, home / "kubeconfig")
+            seal.require_network(owner())
+        cluster = Cluster(name, spec, home / "kubeconfig", ports, Kube(home / "kubeconfig"))
+        _prepare(cluster)
+        remember(cluster)
+    except BaseException as error:
+        try:
+            delete(kind_driver, name)
+        except ClusterError as left:
+            error.add_note(f"what was made of it could not be removed: {left}")
+        raise
+    return cluster
+
+
+def _prepare(cluster: Cluster) -> None:
+    containers = cluster.containers()
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        sealed = [pool.submit(seal.seal_node, container) for container in containers]
+        dns = pool.submit(seal.seal_dns, cluster.kube)
+        images = pool.submit(cluster.provide, [cluster.spec.probe_image], [cluster.entry()])
+        for done in (*sealed, images):
+            done.result()
+        cluster.corefile = dns.result()
+    for container in containers:
+        docker("exec", "--interactive", container, "sh", "-c", f"cat > /{MARK}", stdin=owner().encode())
+    mark = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MARK}, "data": {"owner": owner()}}
+    cluster.kube.apply(mark, "kube-system")
+    what = f"all nodes and system pods of {cluster.name} are ready"
+    cluster.baseline = poll(cluster.read_baseline, _healthy, timeout_s=READY_S, what=what)
+
+
+def _healthy(baseline: dict[str, Json]) -> bool:
+    nodes, pods = baseline["nodes"].values(), baseline["system_pods"]
+    names = [name.partition("/")[2] for name in pods]
+    # Two of each Deployment's pods may be seen while one is being replaced: a baseline has none to spare.
+    dns = [name for name in names if name.startswith("coredns-")]
+    return all(n["ready"] for n in nodes) and all(pods.values()) and len(dns) == DNS_REPLICAS
+
+
+DNS_REPLICAS = 2
+"""How many pods kubeadm gives CoreDNS."""
+
+
+def remember(cluster: Cluster) -> None:
+    """Keep what is known of a cluster for who takes it up later."""
+    record = {"ports": cluster.ports, "corefile": cluster.corefile, "baseline": cluster.baseline}
+    (folder(cluster.name) / "cluster.json").write_text(json.dumps(record | {"loaded": cluster.loaded}))
+
+
+def attach(spec: ClusterSpec, name: str) -> Cluster:
+    """Take up a cluster of ours that was kept; raises ClusterError where it is not as it was recorded."""
+    home = folder(name)
+    try:
+        record = json.loads((home / "cluster.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"nothing is known of the cluster {name}; `kindstorm clusters --remove` removes it"
+        ) from error
+    ports = {int(inside): outside for inside, outside in record["ports"].items()}
+    known = (record["corefile"], record["baseline"], record["loaded"])
+    cluster = Cluster(name, spec, home / "kubeconfig", ports, Kube(home / "kubeconfig"), *known)
+    cluster.require_mark()
+    seal.seal_host(cluster.node_image)
+    return cluster
+
+
+def name_in(kubeconfig: Path) -> str:
+    """The name of our cluster that a kubeconfig leads to; raises ClusterError where it is none of ours."""
+    mark = Kube(kubeconfig).raw("ConfigMap", MARK, "kube-system")
+    if mark is None or mark.get("data", {}).get("owner") != owner():
+        raise ClusterError(
+            f"the cluster of {kubeconfig} does not carry our mark; kindstorm makes its own and touches no other: "
+            "leave --kubeconfig out"
+        )
+    context = yaml.safe_load(kubeconfig.read_text()).get("current-context", "")
+    return str(context).removeprefix("kind-")
+
+
+def delete(kind_driver: Kind, name: str) -> None:
+    """Remove a cluster of ours and all we know of it; with the last one the network and the host's seal go too."""
+    ours = clusters.node_containers(name)
+    strangers = [container for container in _all_nodes(name) if container not in ours]
+    if strangers:
+        raise ClusterError(f"the cluster {name} has nodes without our mark ({', '.join(strangers)}); it is left alone")
+    if ours:
+        kind_driver.delete(name, folder(name) / "kubeconfig")
+    shutil.rmtree(folder(name), ignore_errors=True)
+    shutil.rmtree(cache.folder("clusters") / ".pytest-kind" / name, ignore_errors=True)
+    _unseal_if_last()
+
+
+def _all_nodes(name: str) -> list[str]:
+    return docker("ps", "--all", "--filter", f"label={CLUSTER_LABEL}={name}", "--format", "{{.Names}}").split()
+
+
+def _unseal_if_last() -> None:
+    images = docker("images", "kindstorm/node", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    with _host():
+        if images and not clusters.node_containers():
+            seal.unseal_host(images[0], owner())
+
+
+def _host() -> AbstractContextManager[None]:
+    """One at a time changes the network and the host's rules, or relies on both while its nodes are made."""
+    return cache.lock(
+        "host", HOST_S, "another session has been making a cluster for ten minutes; stop it or wait for it"
+    )
+
+
+def sweep(kind_driver: Kind, *, keep: bool) -> list[str]:
+    """Remove our clusters that nobody holds: dead ones, and unless ``keep`` the living too. Returns their names."""
+    removed = []
+    states: dict[str, list[str]] = {}
+    for entry in clusters.node_containers().values():
+        states.setdefault(entry["cluster"], []).append(entry["state"])
+    for name, found in states.items():
+        with clusters.leased(name) as free:
+            whole = (folder(name) / "cluster.json").exists() and set(found) == {"running"}
+            if free and not (keep and whole):
+                delete(kind_driver, name)
+                removed.append(name)
+    if not states:
+        _unseal_if_last()
+    return removed
+
+
+def reusable(spec: ClusterSpec) -> str | None:
+    """The name of a kept cluster of ours with this configuration, or None."""
+    for entry in clusters.node_containers().values():
+        if entry["config"] == spec.digest and entry["state"] == "running":
+            return entry["cluster"]
+    return None
+
+
+def _marked_image(spec: ClusterSpec) -> str:
+    tag = f"kindstorm/node:{spec.digest}"
+    found = engine.inspect_image(tag)
+    labels = {} if found is None else found["Config"].get("Labels") or {}
+    if labels.get(seal.OWNER_LABEL) != owner():
+        text = f"FROM {spec.base_image}\nLABEL {seal.OWNER_LABEL}={owner()} {CONFIG_LABEL}={spec.digest}\n"
+        command = ["docker", "build", "--tag", tag, "-"]
+        environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+        done = subprocess.run(command, input=text.encode(), capture_output=True, env=environment, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"the node image cannot be marked: {done.stderr.decode().strip()}")
+    return tag
