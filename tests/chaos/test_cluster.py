@@ -24,7 +24,7 @@ LINE = catalogues.load().line()
 BASELINE: dict[str, Json] = {
     "nodes": {"worker": {"ready": True, "unschedulable": False, "taints": []}},
     "namespaces": ["default", "kube-system"],
-    "system_pods": {"kube-system/coredns-5d78c9869d-abcde": True},
+    "system_pods": {"kube-system/coredns-5d78c9869d-bcdfg": True},
     "volumes": [],
     "escaped_packets": 4,
 }
@@ -341,7 +341,7 @@ def test_a_lease_is_held_by_one() -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_lease_of_a_cluster_that_is_gone_goes_too(tmp_path: Path, there: bool) -> None:
+def test_the_lease_of_a_cluster_that_is_gone_goes_too(there: bool) -> None:
     """Nobody asks for that name again; a living cluster's lease stays."""
     path = cache.folder("clusters") / "c.lease"
     if there:

@@ -172,7 +172,7 @@ def test_a_cluster_is_made_by_our_kind(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_a_cluster_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
-    """kind's last error, and where all of it stands."""
+    """The last error that kind told, and where all of it stands."""
     command = Command(tmp_path, 1)
     with pytest.raises(ClusterError) as refused:
         command.kind.create("a", "image:1", tmp_path / "kind.yaml", command.kubeconfig)
@@ -194,7 +194,7 @@ def test_a_kind_that_cannot_be_run_is_one_sentence(tmp_path: Path) -> None:
     """A file that is no program."""
     command = Command(tmp_path, 0)
     command.kind.command.chmod(0o644)
-    with pytest.raises(ClusterError, match="kind could not make the cluster a: .*Permission denied"):
+    with pytest.raises(ClusterError, match=r"kind could not make the cluster a: .*Permission denied"):
         command.kind.create("a", "image:1", tmp_path / "kind.yaml", command.kubeconfig)
 
 

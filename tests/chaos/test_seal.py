@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 import subprocess
 from typing import Any
@@ -208,3 +210,121 @@ def test_escaped_packets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seal, "_iptables", lambda *_, **__: table.replace("kindstorm escaped", ""))
     with pytest.raises(ClusterError, match="packet counter is gone"):
         seal.escaped_packets("image")
+
+
+class Engine:
+    """An engine with at most the one network, and a host with rules; notes what is done in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.network: dict[str, Any] | None = None
+        self.in_use = False
+        self.rules: set[tuple[str, ...]] = set()
+        self.log: list[str] = []
+        monkeypatch.setattr(seal, "docker", self.docker)
+        monkeypatch.setattr(seal, "_iptables", self.iptables)
+
+    def docker(self, *args: str) -> str:
+        """See images.engine."""
+        assert args[0] == "network"
+        verb = args[1]
+        if verb == "ls":
+            return "kindstorm" if self.network else ""
+        if verb == "create":
+            options = dict(itertools.pairwise(args))
+            self.network = {name: dict([options[flag].split("=", 1)]) for name, flag in FLAGS.items()}
+        elif self.network is None:
+            raise ClusterError("no such network")
+        elif verb == "inspect":
+            return "172.18.0.0/16" if "--format" in args else json.dumps([self.network])
+        elif self.in_use:
+            raise ClusterError("network kindstorm has active endpoints")
+        else:
+            self.network = None
+        self.log.append(f"network {verb}")
+        return ""
+
+    def iptables(self, _image: str, *args: str, check: bool = True) -> str | bool:
+        """See chaos.seal."""
+        _, table, verb, chain, *rule = args
+        key = (table, chain, *rule)
+        if verb == "-C":
+            assert not check
+            return key in self.rules
+        (self.rules.add if verb == "-I" else self.rules.remove)(key)
+        self.log.append(f"iptables {verb} {chain}")
+        return ""
+
+
+FLAGS = {"Labels": "--label", "Options": "--opt"}
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Neither network nor rules."""
+    return Engine(monkeypatch)
+
+
+def test_the_network_is_made_once(engine: Engine) -> None:
+    """Labelled as ours, on the bridge that the rules name; one that is there is taken."""
+    for _ in range(2):
+        seal.make_network("us")
+    assert engine.log == ["network create"]
+    assert engine.network == {
+        "Labels": {seal.OWNER_LABEL: "us"},
+        "Options": {"com.docker.network.bridge.name": seal.BRIDGE},
+    }
+
+
+@pytest.mark.parametrize("check", [seal.make_network, seal.require_network])
+@pytest.mark.parametrize(
+    ("part", "complaint"),
+    [
+        ({"Labels": {}}, "belongs to somebody else"),
+        ({"Labels": None}, "belongs to somebody else"),
+        ({"Labels": {seal.OWNER_LABEL: "them"}}, "belongs to somebody else"),
+        ({"Options": {}}, "is not on the bridge kindstorm0"),
+        ({"Options": None}, "is not on the bridge kindstorm0"),
+        ({"Options": {"com.docker.network.bridge.name": "br-1"}}, "is not on the bridge kindstorm0"),
+    ],
+)
+def test_another_network_is_refused(engine: Engine, check: Any, part: dict[str, Any], complaint: str) -> None:
+    """A network of our name that is not ours, or past the seal, has no cluster put on it."""
+    seal.make_network("us")
+    assert engine.network is not None
+    engine.network |= part
+    with pytest.raises(ClusterError, match=complaint):
+        check("us")
+
+
+def test_a_network_that_is_gone_is_an_error(engine: Engine) -> None:
+    """It is not made again behind a cluster's back."""
+    with pytest.raises(ClusterError, match="no such network"):
+        seal.require_network("us")
+    assert engine.log == []
+
+
+def test_the_host_is_sealed_once_and_unsealed(engine: Engine) -> None:
+    """Both rules are set once; they go after the network, so that nothing is ever on it unsealed."""
+    seal.make_network("us")
+    for _ in range(2):
+        seal.seal_host("image")
+    assert len(engine.rules) == 2
+    engine.log.clear()
+    seal.unseal_host("image", "us")
+    assert engine.log == ["network rm", "iptables -D DOCKER-USER", "iptables -D POSTROUTING"]
+    assert (engine.rules, engine.network) == (set(), None)
+
+
+@pytest.mark.parametrize("why", ["in use", "not ours", "gone"])
+def test_a_network_that_stays_keeps_its_seal(engine: Engine, why: str) -> None:
+    """One that is in use, or somebody else's, is left as it is with all rules; so is a host without any."""
+    seal.make_network("us")
+    seal.seal_host("image")
+    engine.in_use = why == "in use"
+    if why == "gone":
+        engine.network = None
+    engine.log.clear()
+    seal.unseal_host("image", "them" if why == "not ours" else "us")
+    assert engine.log == []
+    assert len(engine.rules) == 2
+    assert (engine.network is None) is (why == "gone")

@@ -190,6 +190,7 @@ def test_a_stack_is_ready() -> None:
         ((workload("StatefulSet", "web", 2), TWO[0]), "too few pods"),
         ((workload("StatefulSet", "web", 2), *TWO, pod("web-2")), "too many pods"),
         ((workload("StatefulSet", "web", 2), TWO[0], pod("web-1", deleting=True)), "a pod goes"),
+        ((workload("StatefulSet", "web", 2), TWO[0], pod("web-1", ready=False)), "a pod is not ready"),
         ((workload("Deployment", "web", 2), *TWO), "another kind"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -216,11 +217,17 @@ def test_a_deployment_owns_through_its_replica_sets() -> None:
 
 
 class Api:
-    """Takes documents, or refuses those of one name."""
+    """Takes documents, or refuses those of one name; knows which kinds live in no namespace."""
 
     def __init__(self, refused: str = "") -> None:
         self.refused = refused
         self.applied: list[str] = []
+
+    def is_namespaced(self, kind: str, api_version: str) -> bool:
+        """See Kube."""
+        if kind == "Unheard":
+            raise StackError(f"this cluster has no kind {kind} in {api_version}")
+        return kind not in ("PersistentVolume", "Namespace")
 
     def apply(self, document: dict[str, Any], namespace: str) -> None:
         """See Kube."""
@@ -249,6 +256,67 @@ def test_what_the_api_refuses_is_a_stack_error() -> None:
     with pytest.raises(StackError, match=r"^stack web: apply Service s: 400: unknown field$"):
         stack.deploy(api, "run-1", recorder)
     assert api.applied == []
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        (service("s") | {"kind": "PersistentVolume"}, "stack web: PersistentVolume s belongs to no namespace and"),
+        (service("s") | {"kind": "Namespace"}, "stack web: Namespace s belongs to no namespace and"),
+        (service("s") | {"kind": "Unheard"}, "this cluster has no kind Unheard in v1"),
+    ],
+)
+def test_what_would_be_left_behind_is_refused(document: dict[str, Any], complaint: str) -> None:
+    """Wherever it stands in the manifest, nothing is applied before."""
+    stack = Stack("web", (stateful_set(replicas=2), document))
+    api: Any = Api()
+    recorder: Any = Picture(workload("StatefulSet", "web", 2), *TWO)
+    with pytest.raises(StackError, match=complaint):
+        stack.deploy(api, "run-1", recorder)
+    assert api.applied == []
+
+
+def test_a_stack_that_runs_nothing_is_refused() -> None:
+    """There would be nothing to wait for, so it would be ready at once."""
+    api: Any = Api()
+    recorder: Any = Picture()
+    with pytest.raises(StackError, match="stack s runs nothing: it has no Deployment, StatefulSet, DaemonSet or Pod"):
+        Stack("s", (service("s"),)).deploy(api, "run-1", recorder)
+    assert api.applied == []
+
+
+BARE = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}}
+
+
+def test_a_bare_pod_is_waited_for() -> None:
+    """A stack may be a pod alone; it is ready when that pod is."""
+    not_ready, now_ready = pod("p", owner="/", ready=False), pod("p", owner="/")
+    picture = Picture(
+        steps=[lambda p: p.all.append(not_ready), lambda p: p.all.remove(not_ready), lambda p: p.all.append(now_ready)]
+    )
+    api: Any = Api()
+    recorder: Any = picture
+    Stack("s", (BARE,)).deploy(api, "run-1", recorder)
+    assert api.applied == ["p"]
+    assert picture.steps == []
+
+
+def test_a_bare_pod_beside_a_workload_must_be_ready_too() -> None:
+    """A ready workload does not speak for it."""
+    stack = Stack("web", (stateful_set(replicas=2), BARE))
+    sound = (workload("StatefulSet", "web", 2), *TWO)
+    assert not ready(stack, *sound)
+    assert not ready(stack, *sound, pod("p", owner="/", ready=False))
+    assert ready(stack, *sound, pod("p", owner="/"))
+
+
+def test_a_daemon_sets_replicas_are_the_clusters_to_say() -> None:
+    """None in the facts; ready means as many as the cluster wants of it."""
+    stack = Stack("d", (deployment("d", replicas=9) | {"kind": "DaemonSet"},))
+    assert stack.workloads() == [{"kind": "DaemonSet", "name": "d", "replicas": None}]
+    pods = [pod(f"d-{n}", owner="DaemonSet/d") for n in range(2)]
+    assert ready(stack, workload("DaemonSet", "d", 2), *pods)
+    assert not ready(stack, workload("DaemonSet", "d", 2), pods[0])
 
 
 def test_a_stack_that_does_not_become_ready_says_why() -> None:

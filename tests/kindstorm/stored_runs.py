@@ -19,13 +19,21 @@ SECOND = 10**9
 
 
 def store(
-    directory: Path, *, left_over: tuple[str, ...] = (), seed: int = 7, fault: bool = True, completed: bool = True
+    directory: Path,
+    *,
+    left_over: tuple[str, ...] = (),
+    seed: int = 7,
+    fault: bool = True,
+    completed: bool = True,
+    scenario: str = "scenarios/test_a.py::test_a",
+    stack: str = "nginx",
 ) -> History:
     """Put a whole history into a run's directory; ``left_over`` are volumes that were not there before."""
     directory.mkdir(parents=True, exist_ok=True)
     harness, load = directory / "harness.jsonl", directory / "load.jsonl"
     with HistoryWriter(harness, "harness", now=lambda: 50 * SECOND) as writer:
-        writer.write("fact", time_ns=0, name="experiment", value={"seed": seed, "namespace": "ks"})
+        experiment = {"scenario": scenario, "stack": stack, "seed": seed, "namespace": "ks"}
+        writer.write("fact", time_ns=0, name="experiment", value=experiment)
         writer.write("fact", time_ns=0, name="baseline", value=BASELINE)
         for number, name in enumerate(("before", "fault", "recover", "after"), start=1):
             writer.write("phase", time_ns=number * 10 * SECOND, name=name, edge="begin")

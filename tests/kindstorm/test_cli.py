@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos import cluster as clusters
+from chaos import journal
 from chaos.errors import ClusterError
+from chaos.journal import Entry
 from images import cache, doctor, engine, inventory, setup
 from images.catalogue import Line
 from images.doctor import Finding
@@ -148,3 +151,101 @@ def test_help_names_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert run(monkeypatch, "--help") == 0
     shown = capsys.readouterr().out
     assert all(command in shown for command in ("setup", "doctor", "images"))
+
+
+class Journal:
+    """Clusters of ours that live, what was undone in them, and what is still to be undone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.living = ["living"]
+        self.marked = True
+        self.undone: list[str] = []
+        self.answers = True
+        for name in ("living", "gone"):
+            journal.plan(Entry(name, "scale", {}))
+        monkeypatch.setattr(engine, "answers", lambda: self.answers)
+        monkeypatch.setattr(clusters, "node_containers", self.node_containers)
+        monkeypatch.setattr(clusters, "require_mark", self.require_mark)
+        monkeypatch.setattr(cli, "Kube", lambda _: None)
+        monkeypatch.setattr(cli.undo, "undo", self.undo)
+
+    def node_containers(self) -> dict[str, dict[str, str]]:
+        """See chaos.cluster."""
+        assert self.answers, "a silent engine was asked"
+        return {f"{name}-worker": {"cluster": name} for name in self.living}
+
+    def require_mark(self, _kube: object, name: str) -> None:
+        """See chaos.cluster."""
+        if not self.marked:
+            raise ClusterError(f"the cluster {name} does not carry our mark")
+
+    def undo(self, _kube: object, entry: Entry) -> str:
+        """See chaos.undo."""
+        self.undone.append(entry.cluster)
+        journal.done(entry)
+        return "undone"
+
+    def pending(self) -> set[str]:
+        """The clusters that something is still to be undone in."""
+        return {entry.cluster for entry in journal.pending()}
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """One entry of a living cluster and one of a cluster that is gone."""
+    return Journal(monkeypatch)
+
+
+def test_what_is_left_is_undone(
+    left: Journal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a living cluster; what was in one that is gone is gone with it; a second time there is nothing."""
+    assert run(monkeypatch, "undo") == 0
+    assert left.undone == ["living"]
+    assert left.pending() == set()
+    shown = capsys.readouterr().out
+    assert "living: undone" in shown
+    assert "gone is gone, and scale with it" in shown
+    assert run(monkeypatch, "undo") == 0
+    assert capsys.readouterr().out == "nothing to undo\n"
+
+
+def test_without_an_engine_nothing_is_forgotten(
+    left: Journal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its clusters may live again with it: one sentence, and every entry stays."""
+    left.answers = False
+    assert run(monkeypatch, "undo") == 1
+    assert capsys.readouterr().err.startswith("kindstorm: no engine answers, so nothing can be undone yet")
+    assert left.pending() == {"living", "gone"}
+
+
+def test_without_an_engine_and_entries_there_is_nothing_to_undo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No engine is needed for that."""
+    monkeypatch.setattr(engine, "answers", lambda: False)
+    assert run(monkeypatch, "undo") == 0
+    assert capsys.readouterr().out == "nothing to undo\n"
+
+
+def test_a_cluster_without_our_mark_has_nothing_undone(
+    left: Journal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused, and the entry stays."""
+    left.marked = False
+    assert run(monkeypatch, "undo") == 1
+    assert capsys.readouterr().err == "kindstorm: the cluster living does not carry our mark\n"
+    assert left.undone == []
+    assert "living" in left.pending()
+
+
+def test_a_cluster_that_a_session_holds_has_nothing_undone(
+    left: Journal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fault may be under way."""
+    with clusters.leased("living"):
+        assert run(monkeypatch, "undo") == 1
+    assert "a session holds living" in capsys.readouterr().err
+    assert left.undone == []
+    assert "living" in left.pending()

@@ -17,6 +17,7 @@ from kindstorm.session import Session
 
 pytest_plugins = ["pytester"]
 
+SOUND_CLUSTER = Session.sound_cluster
 PLUGINS = ["-p", "no:locust", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
 """The inner sessions do without what would only make them slow."""
 
@@ -209,7 +210,7 @@ def test_a_stored_run_is_judged_without_a_cluster(
     """The scenario's own checkers judge it; there is a report, and nothing is run."""
     failing(monkeypatch, AssertionError("an experiment was run"))
     monkeypatch.setattr(Session, "sound_cluster", lambda _: pytest.fail("a cluster was asked for"))
-    store(pytester.path / "old" / "test_a")
+    store(pytester.path / "old" / "test_a", scenario="test_scenario.py::test_a")
     write(pytester, outcome)
     result = inner(pytester, "--kindstorm-rejudge=old/test_a")
     result.assert_outcomes(**counts)
@@ -232,6 +233,96 @@ def test_a_stored_run_that_cannot_be_read(pytester: pytest.Pytester, state: str)
     said = {"missing": "*old/test_a holds no stored run of test_a;*", "truncated": "*history.jsonl, line *"}
     result.stdout.fnmatch_lines([said.get(state, "*history.jsonl does not end with its seal*")])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_run_that_nobody_judged_is_an_error(pytester: pytest.Pytester) -> None:
+    """A scenario without a verdict proves nothing: no pass, and the sentence says which run and what to do."""
+    path = write(pytester)
+    path.write_text(path.read_text().replace("run.judge(Says(VALID), expect=VALID)", "pass"))
+    result = inner(pytester)
+    result.assert_outcomes(errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["test_a was never judged; call judge() with the checkers it must pass"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_each_of_two_runs_must_be_judged(pytester: pytest.Pytester) -> None:
+    """The one that was judged does not speak for the other; a failure of the test itself is not covered up."""
+    path = write(pytester)
+    once = path.read_text()
+    again = "\n    experiment(stack=stacks.nginx(), workload=HTTP_READS, faults=[])\n"
+    path.write_text(once + again)
+    result = inner(pytester)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["test_a-2 was never judged; *"])
+    path.write_text(once + again + "    assert 1 == 2\n")
+    inner(pytester).assert_outcomes(failed=1)
+
+
+def test_judging_again_skips_what_needs_a_cluster(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its reason; the stored run is judged."""
+    monkeypatch.setattr(Session, "sound_cluster", SOUND_CLUSTER)
+    store(pytester.path / "old" / "test_a", scenario="test_scenario.py::test_a")
+    path = write(pytester)
+    path.write_text(path.read_text() + "\ndef test_b(cluster): pass\n")
+    result = inner(pytester, "--kindstorm-rejudge=old", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*stored runs are judged again without a cluster*"])
+
+
+@pytest.mark.parametrize("error", [errors.ClusterError("kind is stuck [x]"), OSError("disk full [x]")])
+def test_an_end_that_fails_is_no_pass(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """Every test passed, and still exit code 1 and one sentence at the end, without a traceback."""
+
+    def fail(_: Session) -> None:
+        raise error
+
+    monkeypatch.setattr(Session, "finish", fail)
+    write(pytester)
+    result = inner(pytester)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert f"kindstorm: at the end: {error}" in result.stderr.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_an_end_that_fails_hides_no_other_end(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted session is an interrupted one; one without tests is no success."""
+
+    def fail(_: Session) -> None:
+        raise errors.ClusterError("kind is stuck")
+
+    monkeypatch.setattr(Session, "finish", fail)
+    assert inner(pytester).ret == pytest.ExitCode.TESTS_FAILED
+    failing(monkeypatch, KeyboardInterrupt())
+    write(pytester)
+    result = pytester.runpytest_inprocess(*PLUGINS, no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "kind is stuck" in result.stderr.str()
+
+
+def test_the_table_comes_last(pytester: pytest.Pytester) -> None:
+    """After pytest's own last line, so that the report's path is what one sees."""
+    write(pytester, "INVALID")
+    text = inner(pytester).stdout.str()
+    assert text.index("1 failed") < text.rindex("report.html")
+
+
+def test_options_of_pytest_kind_are_read(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a session that names its cluster; pytest-kind's default name is nobody's choice."""
+    seen: list[Any] = []
+    monkeypatch.setattr(Session, "sound_cluster", lambda session: seen.append(session.options))
+    write(pytester)
+    inner(pytester)
+    given = ["--kubeconfig=k", "--kind-bin=b", "--cluster-name=mine", "--kind-image=i", "--keep-cluster"]
+    inner(pytester, *given)
+    none, all_ = [(o.kubeconfig, o.kind, o.cluster_name, o.node_image, o.keep) for o in seen]
+    assert none == (None, None, None, None, False)
+    assert all_ == (Path("k"), Path("b"), "mine", "i", True)
 
 
 def test_an_unknown_kubernetes_is_a_usage_error(pytester: pytest.Pytester) -> None:
@@ -294,7 +385,7 @@ def test_a_session_without_a_scenario_leaves_nothing(pytester: pytest.Pytester) 
 
 def test_pytest_never_imports_locust(pytester: pytest.Pytester) -> None:
     """A process of its own, with everything a scenario imports: neither locust nor gevent is among its modules."""
-    store(pytester.path / "old" / "test_a")
+    store(pytester.path / "old" / "test_a", scenario="test_scenario.py::test_a")
     path = write(pytester)
     path.write_text(
         path.read_text() + "\n    import sys, threading, socket\n"

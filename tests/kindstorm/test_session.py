@@ -11,10 +11,12 @@ import pytest
 from stored_runs import Says, store
 
 from chaos import cluster as clusters
-from chaos import experiment, journal
-from chaos.errors import ClusterError, HistoryError, ImageError, LoadError, StackError
+from chaos import experiment, journal, provision
+from chaos.cluster import ClusterSpec
+from chaos.errors import ClusterError, FaultError, HistoryError, ImageError, LoadError, StackError, Unsupported
 from chaos.history import History
 from chaos.journal import Entry
+from chaos.kind import Kind
 from chaos.stack import STACKS, Stack
 from images import cache, engine, setup
 from kindstorm.checkers import VALID
@@ -35,6 +37,7 @@ class FakeCluster:
         self.name = name
         self.found: list[str] = []
         self.marked = True
+        self.spec: Any = None
         self.kube: Any = None
 
     def require_mark(self) -> None:
@@ -44,49 +47,71 @@ class FakeCluster:
 
     def settle(self, _timeout_s: float) -> list[str]:
         """See Cluster."""
+        assert journal.pending(self.name) == [], "what is to be undone was not undone yet"
         return self.found
 
 
 class World:
-    """What a session asks of the module that makes clusters, noted in order."""
+    """What a session asks of the module that makes clusters, noted in order; its lease is looked for each time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
         self.made: list[FakeCluster] = []
         self.kept: FakeCluster | None = None
         self.swept: list[str] = []
-        for name in ("create", "delete", "remember", "reusable", "attach", "sweep"):
-            monkeypatch.setattr(clusters, name, getattr(self, name))
+        self.errors: dict[str, BaseException] = {}
+        self.missing: set[str] = set()
+        self.kinds: set[Path] = set()
+        for name in ("create", "delete", "remember", "reusable", "attach", "sweep", "name_in", "new_name"):
+            monkeypatch.setattr(provision, name, getattr(self, name))
         monkeypatch.setattr(engine, "ensure", lambda: None)
-        monkeypatch.setattr(engine, "inspect_image", lambda _: None)
+        monkeypatch.setattr(engine, "inspect_image", lambda name: None if name in self.missing else {"Id": name})
         monkeypatch.setattr(setup, "require", lambda *_: {})
+        monkeypatch.setattr(setup, "kind_command", lambda _: Path("/our/kind"))
 
-    def create(self, *_: object) -> FakeCluster:
-        """See chaos.cluster."""
-        self.made.append(FakeCluster(f"kindstorm-{len(self.made)}"))
-        self.log.append(f"create {self.made[-1].name}")
+    def step(self, verb: str, name: str) -> None:
+        """Note it, which only the holder of the lease may do, or fail at it."""
+        assert leased_by_us(name), f"{verb} {name} without its lease"
+        self.log.append(f"{verb} {name}")
+        if verb in self.errors:
+            raise self.errors[verb]
+
+    def new_name(self) -> str:
+        """See chaos.provision."""
+        return f"kindstorm-{len(self.made)}"
+
+    def create(self, driver: Kind, spec: ClusterSpec, name: str) -> FakeCluster:
+        """See chaos.provision."""
+        self.kinds.add(driver.command)
+        self.step("create", name)
+        self.made.append(FakeCluster(name))
+        self.made[-1].spec = spec
         return self.made[-1]
 
-    def delete(self, _catalogue: object, name: str, _log: Path) -> None:
-        """See chaos.cluster."""
-        self.log.append(f"delete {name}")
+    def delete(self, _kind: object, name: str) -> None:
+        """See chaos.provision."""
+        self.step("delete", name)
 
     def remember(self, cluster: FakeCluster) -> None:
-        """See chaos.cluster."""
-        self.log.append(f"remember {cluster.name}")
+        """See chaos.provision."""
+        self.step("remember", cluster.name)
 
     def reusable(self, _spec: object) -> str | None:
-        """See chaos.cluster."""
+        """See chaos.provision."""
         return self.kept.name if self.kept else None
 
+    def name_in(self, kubeconfig: Path) -> str:
+        """See chaos.provision."""
+        return kubeconfig.stem
+
     def attach(self, _spec: object, name: str) -> FakeCluster:
-        """See chaos.cluster."""
+        """See chaos.provision."""
+        self.step("attach", name)
         assert self.kept is not None
-        self.log.append(f"attach {name}")
         return self.kept
 
-    def sweep(self, _catalogue: object, _log: Path, *, keep: bool) -> list[str]:
-        """See chaos.cluster."""
+    def sweep(self, _kind: object, *, keep: bool) -> list[str]:
+        """See chaos.provision."""
         self.log.append(f"sweep keep={keep}")
         return self.swept
 
@@ -233,9 +258,8 @@ def test_a_sound_cluster_is_kept(session: Session, world: World) -> None:
 
 @pytest.mark.parametrize("how", ["deviates", "lost its mark"])
 def test_an_unsound_cluster_is_made_anew(session: Session, world: World, how: str) -> None:
-    """The old one is removed and let go of, its journal with it, and the report says why."""
+    """The old one is removed and let go of, and the report says why."""
     first: Any = session.sound_cluster()
-    journal.plan(Entry(first.name, "scale", {}))
     journal.plan(Entry("another", "scale", {}))
     first.found, first.marked = (["volume pv: left over"], True) if how == "deviates" else ([], False)
     assert session.sound_cluster() is world.made[1]
@@ -248,9 +272,12 @@ def test_an_unsound_cluster_is_made_anew(session: Session, world: World, how: st
 
 
 def test_what_was_swept_is_noted(session: Session, world: World) -> None:
-    """A dead cluster of an earlier session is told of."""
+    """A dead cluster of an earlier session is told of, and its journal is forgotten."""
     world.swept = ["kindstorm-dead"]
+    for name in ("kindstorm-dead", "another"):
+        journal.plan(Entry(name, "scale", {}))
     session.sound_cluster()
+    assert [e.cluster for e in journal.pending()] == ["another"]
     assert session.notes == ["a dead or stale cluster of ours was removed: kindstorm-dead"]
 
 
@@ -281,15 +308,157 @@ def test_a_kept_cluster_that_deviates_is_made_anew(tmp_path: Path, world: World)
     assert leased_by_us("kindstorm-0")
 
 
-def test_what_a_dead_session_left_is_undone(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept cluster's journal is undone before it is used, another's is not."""
-    undone: list[Entry] = []
-    monkeypatch.setattr("kindstorm.session.undo.undo", lambda _kube, entry: undone.append(entry))
+def test_a_kept_cluster_that_another_session_holds_is_left_alone(tmp_path: Path, world: World) -> None:
+    """It is said who has it; the cluster is neither taken up nor removed."""
+    world.kept = FakeCluster("kindstorm-kept")
+    with clusters.leased("kindstorm-kept"), pytest.raises(ClusterError, match="another session holds the cluster"):
+        kept_session(tmp_path).sound_cluster()
+    assert world.log == ["sweep keep=True"]
+
+
+def test_a_kept_cluster_that_cannot_be_taken_up_is_made_anew(tmp_path: Path, world: World) -> None:
+    """It lost its mark, or nothing is known of it."""
+    world.kept = FakeCluster("kindstorm-kept")
+    world.errors["attach"] = ClusterError("nothing is known of it")
+    session = kept_session(tmp_path)
+    assert session.sound_cluster() is world.made[0]
+    assert world.log[1:] == ["attach kindstorm-kept", "delete kindstorm-kept", "create kindstorm-0"]
+    assert "nothing is known of it" in session.notes[0]
+    assert not leased_by_us("kindstorm-kept")
+
+
+@pytest.fixture
+def undone(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
+    """What was undone, in order."""
+    entries: list[Entry] = []
+
+    def undo(_kube: object, entry: Entry) -> str:
+        entries.append(entry)
+        journal.done(entry)
+        return ""
+
+    monkeypatch.setattr("kindstorm.session.undo.undo", undo)
+    return entries
+
+
+def test_what_a_dead_session_left_is_undone(tmp_path: Path, world: World, undone: list[Entry]) -> None:
+    """The kept cluster's journal is undone before it is looked at, another's is not."""
     world.kept = FakeCluster("kindstorm-kept")
     journal.plan(Entry("kindstorm-kept", "scale", {}))
     journal.plan(Entry("another", "scale", {}))
     kept_session(tmp_path).sound_cluster()
     assert [e.cluster for e in undone] == ["kindstorm-kept"]
+
+
+@pytest.mark.usefixtures("world")
+def test_what_a_failed_experiment_left_is_undone(session: Session, undone: list[Entry]) -> None:
+    """The next one begins on a cluster without it, and the cluster need not be made anew."""
+    first = session.sound_cluster()
+    journal.plan(Entry(first.name, "scale", {}))
+    assert session.sound_cluster() is first
+    assert [e.cluster for e in undone] == [first.name]
+
+
+def test_what_cannot_be_undone_costs_the_cluster(
+    session: Session, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made anew, and its journal is forgotten with it, nobody else's."""
+
+    def fail(*_: object) -> str:
+        raise FaultError("nobody knows how")
+
+    monkeypatch.setattr("kindstorm.session.undo.undo", fail)
+    for name in (session.sound_cluster().name, "another"):
+        journal.plan(Entry(name, "odd", {}))
+    assert session.sound_cluster() is world.made[1]
+    assert "nobody knows how" in session.notes[0]
+    assert [e.cluster for e in journal.pending()] == ["another"]
+
+
+def test_a_foreign_cluster_has_nothing_undone(tmp_path: Path, world: World, undone: list[Entry]) -> None:
+    """Without the mark it may be anybody's."""
+    world.kept = FakeCluster("kindstorm-kept")
+    world.kept.marked = False
+    journal.plan(Entry("kindstorm-kept", "scale", {}))
+    kept_session(tmp_path).sound_cluster()
+    assert undone == []
+
+
+def test_a_cluster_that_cannot_be_made_is_let_go_of(session: Session, world: World) -> None:
+    """The next test may try again."""
+    world.errors["create"] = ClusterError("no room")
+    for _ in range(2):
+        with pytest.raises(ClusterError, match="no room"):
+            session.sound_cluster()
+    assert not leased_by_us("kindstorm-0")
+    del world.errors["create"]
+    assert session.sound_cluster() is world.made[0]
+
+
+def test_a_cluster_that_cannot_be_removed_is_let_go_of(session: Session, world: World) -> None:
+    """The error goes up, and whoever sweeps later may have it."""
+    session.sound_cluster()
+    world.errors["delete"] = ClusterError("kind is stuck")
+    with pytest.raises(ClusterError, match="kind is stuck"):
+        session.finish()
+    assert not leased_by_us("kindstorm-0")
+
+
+def test_a_kubeconfig_leads_to_the_cluster(tmp_path: Path, world: World) -> None:
+    """The one it names is taken up, no living one is swept, and at the end it is kept."""
+    world.kept = FakeCluster("kindstorm-mine")
+    session = Session(replace(OPTIONS, runs=tmp_path / "runs", kubeconfig=Path("kindstorm-mine.yaml")))
+    assert session.sound_cluster() is world.kept
+    session.finish()
+    assert world.log == ["sweep keep=True", "attach kindstorm-mine", "remember kindstorm-mine"]
+    assert not leased_by_us("kindstorm-mine")
+
+
+def test_a_kubeconfig_that_fails_fails_the_same_way_again(tmp_path: Path, world: World) -> None:
+    """The second test is told the reason, not that the first one holds the cluster; none is made in its place."""
+    world.errors["attach"] = ClusterError("nothing is known of it")
+    session = Session(replace(OPTIONS, runs=tmp_path / "runs", kubeconfig=Path("kindstorm-mine.yaml")))
+    for _ in range(2):
+        with pytest.raises(ClusterError, match="nothing is known of it"):
+            session.sound_cluster()
+    assert world.made == []
+    assert not leased_by_us("kindstorm-mine")
+
+
+def test_options_of_pytest_kind_reach_the_cluster(tmp_path: Path, world: World) -> None:
+    """Its name, its node image and the kind that makes it."""
+    chosen = replace(OPTIONS, runs=tmp_path, cluster_name="mine", node_image="node:1", kind=Path("/my/kind"))
+    made: Any = Session(chosen).sound_cluster()
+    assert (made.name, made.spec.node_image, world.kinds) == ("mine", "node:1", {Path("/my/kind")})
+
+
+def test_without_options_our_own_kind_makes_it(session: Session, world: World) -> None:
+    """Of the line's own image, under a new name."""
+    made: Any = session.sound_cluster()
+    assert (made.name, made.spec.node_image, world.kinds) == ("kindstorm-0", "", {Path("/our/kind")})
+
+
+def test_a_node_image_that_is_not_there_is_one_sentence(tmp_path: Path, world: World) -> None:
+    """Before anything is swept or made."""
+    world.missing = {"node:1"}
+    with pytest.raises(ImageError, match="the engine has no image node:1; pull it, or leave --kind-image out"):
+        Session(replace(OPTIONS, runs=tmp_path, node_image="node:1")).sound_cluster()
+    assert world.log == []
+
+
+def test_judging_again_gives_no_cluster(tmp_path: Path, world: World) -> None:
+    """A test that needs one is skipped with that reason."""
+    with pytest.raises(Unsupported, match="stored runs are judged again without a cluster"):
+        Session(replace(OPTIONS, rejudge=tmp_path)).sound_cluster()
+    assert world.log == []
+
+
+@pytest.mark.parametrize("other", [{"scenario": "scenarios/test_b.py::test_a"}, {"stack": "web"}], ids=str)
+def test_a_stored_run_of_another_test_is_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Its directory has the right name, but it shows something else."""
+    store(tmp_path / "test_a", **other)
+    with pytest.raises(HistoryError, match=r"holds .* on stack \w+, not scenarios/test_a\.py::test_a on stack nginx"):
+        run(Session(replace(OPTIONS, rejudge=tmp_path)))
 
 
 def test_the_end_writes_reports_and_removes_the_cluster(
