@@ -22,8 +22,8 @@ from pathlib import Path
 import yaml
 
 from chaos import cluster as clusters
-from chaos import seal
-from chaos.cluster import PROBE_PORT, ClusterSpec
+from chaos import kind, provision, seal
+from chaos.cluster import ClusterSpec
 from images import catalogue as catalogues
 from images.engine import docker
 from images.setup import kind_command
@@ -86,19 +86,33 @@ def set_up(environment: dict[str, str]) -> float:
     return took
 
 
-def kind_alone(config: Path, image: str) -> float:
-    """Seconds of `kind create cluster` with this configuration, nothing else; the cluster is removed again."""
-    kind, name = kind_command(catalogues.load()), "kindstorm-bench"
+def kind_alone(command: Path, spec: ClusterSpec, image: str, folder: Path) -> float:
+    """Seconds of `kind create cluster` with the same configuration and nothing else; the cluster is removed again."""
+    configuration = folder / "kind.yaml"
+    ports = kind.free_ports()
+    configuration.write_text(yaml.safe_dump(kind.config(spec.line, spec.clocks, spec.shape, ports)))
     environment = {**os.environ, "KIND_EXPERIMENTAL_DOCKER_NETWORK": seal.NETWORK}
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--name", name, "--kubeconfig", f"{folder}/kubeconfig", "--quiet"]
+    options = ["--name", "kindstorm-bench", "--kubeconfig", str(folder / "kubeconfig"), "--quiet"]
+    create = [str(command), "create", "cluster", *options, "--config", str(configuration), "--image", image]
+    seal.make_network(clusters.owner())
+    begin = time.monotonic()
+    try:
+        subprocess.run(create, env=environment, check=True)
+        return time.monotonic() - begin
+    finally:
+        subprocess.run([str(command), "delete", "cluster", *options], env=environment, check=False)
+        docker("network", "rm", seal.NETWORK)
+
+
+def ours(command: Path, spec: ClusterSpec, folder: Path) -> tuple[float, str]:
+    """Seconds until a cluster of ours is ready, marked and sealed, and the image of its nodes; it is removed again."""
+    name, driver = provision.new_name(), provision.driver(command, folder / "kind.log")
+    with clusters.leased(name):
         begin = time.monotonic()
-        create = [str(kind), "create", "cluster", *options, "--config", str(config), "--image", image]
-        try:
-            subprocess.run(create, env=environment, check=True)
-            return time.monotonic() - begin
-        finally:
-            subprocess.run([str(kind), "delete", "cluster", *options], env=environment, check=False)
+        cluster = provision.create(driver, spec, name)
+        took = time.monotonic() - begin
+        provision.delete(driver, name)
+        return took, cluster.node_image
 
 
 def main() -> None:
@@ -112,27 +126,18 @@ def main() -> None:
     warm = set_up({})
     catalogue = catalogues.load()
     spec = ClusterSpec(catalogue.line(), probe_image=catalogue.probe)
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "kind.log"
-        begin = time.monotonic()
-        cluster = clusters.create(catalogue, spec, log)
-        ours = time.monotonic() - begin
-        image = cluster.node_image
-        clusters.delete(catalogue, cluster.name, log)
-        seal.make_network(clusters.owner())
-        config = Path(folder) / "kind.yaml"
-        ports = {port: clusters.free_port() for port in (*clusters.NODE_PORTS, PROBE_PORT)}
-        config.write_text(yaml.safe_dump(clusters.kind_config(spec, ports)))
-        peer = kind_alone(config, image)
-        docker("network", "rm", seal.NETWORK)
-    print(f"a cluster of ours, ready and sealed: {ours:.1f} s; kind create cluster alone: {peer:.1f} s")
+    with tempfile.TemporaryDirectory() as name:
+        command = kind_command(catalogue)
+        value, image = ours(command, spec, Path(name))
+        peer = kind_alone(command, spec, image, Path(name))
+    print(f"a cluster of ours, ready and sealed: {value:.1f} s; kind create cluster alone: {peer:.1f} s")
     result = {
         "name": "cluster_creation_over_kind",
-        "value": round(ours / peer, 2),
+        "value": round(value / peer, 2),
         "unit": "ratio",
         "goal": f"<= {GOAL}",
         "peer": f"kind create cluster, same configuration: {peer:.1f} s",
-        "ok": ours / peer <= GOAL,
+        "ok": value / peer <= GOAL,
         "setup_cold_s": cold and round(cold, 1),
         "setup_warm_s": round(warm, 1),
     }

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from chaos import cluster as clusters
+from chaos import provision
 from chaos.cluster import Cluster
 from chaos.errors import ClusterError
 from images import catalogue
 from images.engine import docker
+from images.setup import kind_command
 
 pytestmark = pytest.mark.live
 
@@ -32,7 +34,7 @@ def test_a_cluster_without_our_mark_is_neither_listed_nor_removed(stranger: str,
     """Somebody else's cluster is not among ours, and asked to remove it we refuse and it stays."""
     assert f"{stranger}-control-plane" not in clusters.node_containers()
     with pytest.raises(ClusterError, match="without our mark"):
-        clusters.delete(catalogue.load(), stranger, tmp_path / "kind.log")
+        provision.delete(provision.driver(kind_command(catalogue.load()), tmp_path / "kind.log"), stranger)
     assert docker("inspect", "--format", "{{.State.Running}}", f"{stranger}-control-plane") == "true"
 
 
@@ -64,7 +66,7 @@ def test_a_disturbed_cluster_differs_from_its_baseline(cluster: Cluster) -> None
     try:
         found = cluster.deviations()
         assert any(node in sentence for sentence in found)
-        assert f"namespace {stray}: left over" in found
+        assert f"namespace {stray} was left behind" in found
     finally:
         cluster.kube.patch("Node", node, {"spec": {"unschedulable": None}})
         cluster.kube.delete("Namespace", stray)
