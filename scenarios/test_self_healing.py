@@ -7,8 +7,8 @@ from kindstorm.faults import kill_pod
 from kindstorm.profiles import HTTP_READS
 from kindstorm.targets import one
 
-# kube-proxy, as kind sets it up, rewrites a node's rules once a second at most. Until then every other request still goes
-# to the dead pod: 5 % of the 12 s of load. The budget is twice that; a gap would need both pods to be gone.
+# kube-proxy, as kind sets it up, rewrites a node's rules once a second at most. Until then every other request still
+# goes to the dead pod: 5 % of the 12 s of load. The budget is twice that; a gap would need both pods to be gone.
 BUDGET = {"error_ratio_max": 0.1, "gap_s_max": 2.0}
 
 

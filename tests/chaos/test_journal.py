@@ -62,7 +62,7 @@ def test_an_entry_is_there_before_the_fault_is_done() -> None:
     kube.wanted["Deployment", "nginx"] = 2
     found: list[list[Entry]] = []
     kube.before_change = lambda _: found.append(journal.pending("kindstorm-test"))
-    fault = scale("nginx", 5).aim(scene(kube, Picture(workload("Deployment", "nginx", 5))))
+    fault = scale("nginx", 5).aim(scene(kube, Picture(workload("Deployment", "nginx", 2))))
     assert journal.pending() == []
     fault.inject()
     assert [(e.verb, e.arguments) for e in found[0]] == [("scale", SPEC)]
