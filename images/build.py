@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from images import cache, engine, node
 from images.catalogue import LABEL_ORIGIN, LABEL_RECIPE, RECIPES, Catalogue, Image, Program, short_reference
 from images.progress import Steps
 
+_DEBIAN_TRUST = "/etc/ssl/certs/ca-certificates.crt"
 _TRIM = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists")
 
 
@@ -101,6 +103,8 @@ def _build_c(go: list[str], program: Program, partial: Path, steps: Steps) -> No
 
 def image_state(catalogue: Catalogue, image: Image) -> str | None:
     """``pulled``, ``built`` or ``stand-in`` where the engine has the image as the catalogue wants it, else None."""
+    if image.stands_in_for and engine.inspect_image(short_reference(image.stands_in_for)) is not None:
+        return "pulled"
     found = [engine.inspect_image(short_reference(reference)) for reference in image.references]
     if any(entry is None for entry in found):
         return None
@@ -114,9 +118,9 @@ def image_state(catalogue: Catalogue, image: Image) -> str | None:
 
 
 def pull(image: Image) -> str | None:
-    """Pull an image under all its references; returns None, or why it cannot be had."""
+    """Pull an image under all its upstream references; returns None, or why it cannot be had."""
     try:
-        for reference in image.references:
+        for reference in image.upstream:
             wanted = f"{reference}@{image.digest}" if image.digest else reference
             engine.docker("pull", "--quiet", wanted, timeout_s=1800)
             if image.digest:
@@ -153,6 +157,13 @@ def _build_root(image: Image, labels: dict[str, str], work: Path, steps: Steps) 
     steps.run(["docker", "import", *options, str(archive), short_reference(image.name)])
 
 
+def _copy_trust(destination: Path) -> None:
+    """The certificates that this machine trusts: behind a proxy of its own a build can fetch with no others."""
+    given = ssl.get_default_verify_paths().cafile
+    found = next((path for path in (given, _DEBIAN_TRUST) if path and Path(path).exists()), None)
+    destination.write_bytes(Path(found).read_bytes() if found else b"")
+
+
 def _build_recipe(catalogue: Catalogue, image: Image, labels: dict[str, str], context: Path, steps: Steps) -> None:
     shutil.copytree(
         RECIPES / image.recipe,
@@ -161,6 +172,7 @@ def _build_recipe(catalogue: Catalogue, image: Image, labels: dict[str, str], co
         ignore=shutil.ignore_patterns("*.go", "*.mod", "*.sum"),
     )
     (context / "bin").mkdir()
+    _copy_trust(context / "machine.crt")
     for program in image.programs:
         for path in program_folder(catalogue.programs[program]).iterdir():
             os.link(path, context / "bin" / path.name)

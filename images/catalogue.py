@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +71,11 @@ class Program:
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its upstream references (the first is its name) and how it is built."""
+    """One image: its references (the first is its name) and how it is built.
+
+    A stand-in is another program, or the program in another version, than the upstream image ``stands_in_for``, and
+    carries a name of its own: ``stand_in`` says in words what it is and for what.
+    """
 
     references: tuple[str, ...]
     recipe: str
@@ -80,6 +85,7 @@ class Image:
     args: dict[str, str] = field(default_factory=dict)
     workload: bool = False
     stand_in: str | None = None
+    stands_in_for: str | None = None
     digest: str | None = None
     suite: str | None = None
 
@@ -97,6 +103,15 @@ class Image:
     def origin(self) -> str:
         """What a build of it is: the genuine thing (built), or a stand-in."""
         return "stand-in" if self.stand_in else "built"
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The references that a registry is asked for: its own, or the one it stands in for."""
+        return (self.stands_in_for,) if self.stands_in_for else self.references
+
+    def runs_as(self, state: str | None) -> str:
+        """The reference that pods run, by the image's state in the engine: upstream's where that was pulled."""
+        return self.upstream[0] if state == "pulled" else self.name
 
 
 @dataclass(frozen=True)
@@ -120,8 +135,10 @@ class Catalogue:
         self.lines = {name: Line(name, **entry) for name, entry in data["line"].items()}
         self.programs = {n: Program(n, **_tuples(e)) for n, e in data["program"].items()}
         self.images = [Image(**_tuples(entry)) for entry in data["image"]]
-        self._by_reference = {r: image for image in self.images for r in image.references}
+        self._by_reference = {r: image for image in self.images for r in (*image.references, *image.upstream)}
         for image in self.images:
+            if (image.stand_in is None) != (image.stands_in_for is None):
+                raise ImageError(f"the catalogue's image {image.name} must say what it is and what it stands in for")
             for reference in (*([image.base] if image.base else []), *image.contains):
                 self.image(reference)
             for program in image.programs:
@@ -129,7 +146,7 @@ class Catalogue:
                     raise ImageError(f"the catalogue's image {image.name} needs an unknown program {program}")
 
     def image(self, reference: str) -> Image:
-        """The image with this reference; raises ImageError where the catalogue has none."""
+        """The image that provides this reference, as itself or as its stand-in; raises ImageError where none does."""
         try:
             return self._by_reference[full_reference(reference)]
         except KeyError:
@@ -138,6 +155,17 @@ class Catalogue:
     def has(self, reference: str) -> bool:
         """Whether the catalogue can provide this reference."""
         return full_reference(reference) in self._by_reference
+
+    def resolve(self, reference: str, states: Mapping[str, str]) -> tuple[str, str | None]:
+        """What runs for this reference, and where that is a stand-in the words for it.
+
+        ``states`` are the images' states by name, as `images.setup.require` gives them; raises ImageError where the
+        catalogue cannot provide the reference.
+        """
+        image = self.image(reference)
+        if states.get(image.name) == "stand-in" and full_reference(reference) == image.stands_in_for:
+            return image.name, image.stand_in
+        return reference, None
 
     def line(self, name: str | None = None) -> Line:
         """A line of Kubernetes by its name, such as 1.37, or the default one."""

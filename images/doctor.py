@@ -127,14 +127,14 @@ def _images(catalogue: Catalogue, lines: list[Line], answers: bool) -> list[Find
     found = []
     for image in {image.name: image for line in lines for image in catalogue.needed(line)}.values():
         here = any(image.name == line.node for line in lines)
-        need = f"{'node image' if here else 'image'} {short_reference(image.name)}"
         state = build.image_state(catalogue, image) if answers else None
+        need = f"{'node image' if here else 'image'} {short_reference(image.upstream[0])}"
         if state is not None:
-            detail = f"{state} for {image.stand_in}" if state == "stand-in" else state
+            detail = f"{state}: {image.stand_in}" if state == "stand-in" else state
             found.append(Finding(need, detail, ok=True))
             continue
-        registry = image.name.partition("/")[0]
-        remedy = f"setup pulls it, or builds it where {registry} does not answer"
+        registry = image.upstream[0].partition("/")[0]
+        remedy = f"setup pulls it, or builds {image.stand_in or 'it'} where {registry} does not answer"
         known = "missing or out of date" if answers else "unknown while no engine answers"
         found.append(Finding(need, known, False, remedy))
     return found

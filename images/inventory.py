@@ -50,15 +50,16 @@ def rows(catalogue: Catalogue, lines: list[Line]) -> list[Row]:
 
 
 def _row(image: Image, used: str, state: str | None) -> Row:
-    entry = engine.inspect_image(short_reference(image.name))
+    entry = engine.inspect_image(short_reference(image.runs_as(state)))
     if entry is None:
         return Row(image.references, used, "missing", image.version)
     origin = state or "out of date"
     if state == "stand-in":
-        origin = f"stand-in for {image.stand_in}"
+        origin = f"stand-in: {image.stand_in}"
     digests = [str(each).partition("@")[2] for each in entry.get("RepoDigests") or []]
     digest = digests[0] if state == "pulled" and digests else str(entry["Id"])
-    return Row(image.references, used, origin, image.version, digest, int(entry["Size"]))
+    references = image.upstream if state == "pulled" else image.references
+    return Row(references, used, origin, image.runs_as(state).rpartition(":")[2], digest, int(entry["Size"]))
 
 
 def render(found: list[Row]) -> Table:

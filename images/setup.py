@@ -119,18 +119,19 @@ def _image_task(catalogue: Catalogue, image: Image, steps: Steps) -> Task:
 
 def _pulled(image: Image, dark: set[str], steps: Steps) -> bool:
     """Try to pull an image; a registry that cannot be reached is not asked again."""
-    registry = image.name.partition("/")[0]
-    if registry in dark or any("/kindstorm/" in reference for reference in image.references):
+    name, own = image.upstream[0], image.stand_in or "it"
+    registry = name.partition("/")[0]
+    if registry in dark or any("/kindstorm/" in reference for reference in image.upstream):
         return False
     begin = time.monotonic()
     reason = build.pull(image)
     if reason is None:
-        steps.say(f"pulled {image.name}: {time.monotonic() - begin:.1f} s")
+        steps.say(f"pulled {name}: {time.monotonic() - begin:.1f} s")
     elif _UNREACHABLE.search(reason):
         dark.add(registry)
         steps.say(f"{registry} does not answer; its images are built here")
     else:
-        steps.say(f"{image.name} cannot be pulled ({reason}); it is built here")
+        steps.say(f"{name} cannot be pulled ({reason}); {own} is built here")
     return reason is None
 
 

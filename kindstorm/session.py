@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from chaos.report import ExperimentResult, RunInfo
 from chaos.stack import Stack
 from chaos.steady_state import STEADY, Condition
 from images import catalogue as catalogues
-from images import engine, setup
+from images import engine, setup, stand_ins
 from images.catalogue import short_reference
 from kindstorm.run import Run
 from load.driver import LocustLoad
@@ -93,6 +93,7 @@ class Session:
         try:
             self._require_images(stack)
             cluster = self.sound_cluster()
+            stack = self._with_stand_ins(stack)
             plan = experiment.Plan(
                 scenario,
                 stack,
@@ -155,6 +156,11 @@ class Session:
                     f"stack {stack.name} names the image {reference}, which is no workload image of the catalogue; "
                     "a pod would wait for it for ever: add it there"
                 )
+
+    def _with_stand_ins(self, stack: Stack) -> Stack:
+        """The stack as this machine can run it; what is not genuine in it stands in its facts."""
+        documents, put_in = stand_ins.put_in(self.catalogue, stack.documents, self.origins)
+        return replace(stack, documents=tuple(documents), stand_ins={**stack.stand_ins, **put_in})
 
     # ---- the cluster
 
@@ -284,10 +290,16 @@ class Session:
         images = []
         for name, origin in self.origins.items():
             image = self.catalogue.image(name)
-            found = engine.inspect_image(short_reference(name)) or {}
+            reference = image.runs_as(origin)
+            found = engine.inspect_image(short_reference(reference)) or {}
             shown = f"stand-in ({image.stand_in})" if origin == "stand-in" else origin
             images.append(
-                {"name": name, "origin": shown, "version": image.version, "digest": str(found.get("Id"))[7:19]}
+                {
+                    "name": reference,
+                    "origin": shown,
+                    "version": reference.rpartition(":")[2],
+                    "digest": str(found.get("Id"))[7:19],
+                }
             )
         host = {"system": platform.platform(), "processors": os.cpu_count(), "python": platform.python_version()}
         return RunInfo(

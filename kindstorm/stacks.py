@@ -18,6 +18,10 @@ class Stacks:
         """A StatefulSet of three, each pod with a name in DNS and a volume of its own."""
         return Stack.load(STACKS / "web.yaml")
 
+    def mongo(self) -> Stack:
+        """S3: mongod with its documents on a volume, and mongo-express as its visitors' way in."""
+        return Stack.load(STACKS / "mongo.yaml")
+
     def load(self, path: str | Path) -> Stack:
         """Any manifest; its first NodePort is where the clients come in."""
         return Stack.load(Path(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -33,6 +34,12 @@ def required(module_file: Path, module: str) -> list[str]:
     return re.findall(rf"^(?:require|\s)\s*{re.escape(module)} (v\S+)", module_file.read_text(), re.MULTILINE)
 
 
+def catalogue_of(entries: list[dict[str, Any]]) -> Catalogue:
+    """A catalogue of these images and nothing else."""
+    head = {"kubernetes": "1", "probe": "", "engine": {}, "toolchain": {}, "line": {}, "program": {}}
+    return Catalogue({**head, "image": entries})
+
+
 # ---- names lead somewhere ------------------------------------------------------------------------------------------
 
 
@@ -62,7 +69,7 @@ def test_every_recipe_is_there(image: Image) -> None:
 @IMAGES
 def test_references_are_spelled_out(image: Image) -> None:
     """The catalogue names the registry of every reference, as nodes do, and a tag that is not `latest`."""
-    for reference in (*image.references, *image.contains, *([image.base] if image.base else [])):
+    for reference in (*image.references, *image.upstream, *image.contains, *([image.base] if image.base else [])):
         assert full_reference(reference) == reference
         assert not reference.endswith(":latest")
         assert ":" in reference.rpartition("/")[2]
@@ -70,7 +77,7 @@ def test_references_are_spelled_out(image: Image) -> None:
 
 def test_no_reference_belongs_to_two_images() -> None:
     """What a reference means is unambiguous."""
-    references = [reference for image in SHIPPED.images for reference in image.references]
+    references = [r for image in SHIPPED.images for r in {*image.references, *image.upstream}]
     assert sorted(references) == sorted(set(references))
 
 
@@ -125,6 +132,42 @@ def test_a_node_contains_what_its_manifests_and_runtime_name(name: str) -> None:
     sandbox = re.findall(r'"(registry\.k8s\.io/pause:[^"]+)"', (root / "etc/containerd/config.toml").read_text())
     assert sandbox
     assert set(sandbox) <= set(inside)
+
+
+@IMAGES
+def test_a_stand_in_never_carries_an_upstream_name(image: Image) -> None:
+    """What is not upstream's program and version has a name of our own; what has, is asked of no registry."""
+    ours = [reference for reference in image.references if reference.startswith("docker.io/kindstorm/")]
+    if image.stand_in:
+        assert ours == list(image.references)
+        assert not [reference for reference in image.upstream if "/kindstorm/" in reference]
+        assert image.workload
+    else:
+        assert len(ours) < len(image.references)
+
+
+def test_ferretdbs_tag_is_what_is_compiled() -> None:
+    """The tag, and the words for it, name the version of the program."""
+    image = next(image for image in SHIPPED.images if image.recipe == "ferretdb")
+    assert image.version == SHIPPED.programs["ferretdb"].version
+    assert image.version.removeprefix("v") in str(image.stand_in)
+
+
+def test_mongo_express_is_pinned_whole() -> None:
+    """The version is the tag's, every package is pinned by its digest, and the lock file names no host."""
+    folder = RECIPES / "mongo-express"
+    image = next(image for image in SHIPPED.images if image.recipe == "mongo-express")
+    wanted = json.loads((folder / "package.json").read_text())
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert wanted["dependencies"] == {"mongo-express": image.version}
+    assert image.version in str(image.stand_in)
+    assert {**wanted["dependencies"], **wanted["devDependencies"], **wanted["overrides"]}.items() <= {
+        name.removeprefix("node_modules/"): entry["version"] for name, entry in locked.items() if name
+    }.items()
+    packages = [entry for name, entry in locked.items() if name]
+    assert len(packages) > 200
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages)
+    assert not [entry for entry in packages if "resolved" in entry]
 
 
 def test_images_are_found_in_a_manifest() -> None:
@@ -185,6 +228,14 @@ def test_short_and_full_references_are_the_same_image(catalogue: Catalogue) -> N
     assert catalogue.image("nginx:1.22.1") is catalogue.image("docker.io/library/nginx:1.22.1")
 
 
+@pytest.mark.parametrize("field", ["stand_in", "stands_in_for"])
+def test_half_a_stand_in_is_refused(field: str) -> None:
+    """An image that says what it is must say for what, and the other way round."""
+    entry = {"references": ["x.io/a:1"], "recipe": "none", field: "x.io/b:1"}
+    with pytest.raises(ImageError, match=r"x\.io/a:1 must say what it is and what it stands in for"):
+        catalogue_of([entry])
+
+
 @pytest.mark.parametrize("text", ["kubernetes = ", "kubernetes = '1'\n", "[[image]]\nno = 1\n"])
 def test_what_is_no_catalogue_is_named(tmp_path: Path, text: str) -> None:
     """A broken file is reported with its path."""
@@ -234,8 +285,7 @@ def catalogues_of_images(draw: st.DrawFn) -> Catalogue:
             entry |= {"base": base} if base else {}
             entry["contains"] = draw(st.lists(st.sampled_from(earlier), unique=True))
         entries.append(entry)
-    head = {"kubernetes": "1", "probe": "", "engine": {}, "toolchain": {}, "line": {}, "program": {}}
-    return Catalogue({**head, "image": draw(st.permutations(entries))})
+    return catalogue_of(draw(st.permutations(entries)))
 
 
 @given(catalogues_of_images(), st.data())

@@ -250,7 +250,7 @@ def test_a_stand_in_says_what_for(machine: Machine, catalogue: Catalogue, monkey
     entry = Image(real.references, "nginx", stand_in="a larger nginx", workload=True)
     monkeypatch.setattr(catalogue, "needed", lambda _: [entry])
     machine.states = {entry.name: "stand-in"}
-    assert examined(catalogue)["image nginx:1.22.1"].found == "stand-in for a larger nginx"
+    assert examined(catalogue)["image nginx:1.22.1"].found == "stand-in: a larger nginx"
     machine.states = {entry.name: "pulled"}
     assert examined(catalogue)["image nginx:1.22.1"].found == "pulled"
 

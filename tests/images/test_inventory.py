@@ -19,7 +19,8 @@ DIGEST = "sha256:" + "cd" * 32
 class Engine:
     """What the engine pretends to have: a state for each image's name, None where it is out of date."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
         self.states: dict[str, str | None] = {}
 
     def image_state(self, _: Catalogue, image: Image) -> str | None:
@@ -29,16 +30,16 @@ class Engine:
     def inspect_image(self, reference: str) -> dict[str, Any] | None:
         """What docker says of an image."""
         for name, state in self.states.items():
-            if short_reference(name) == reference:
+            if short_reference(self.catalogue.image(name).runs_as(state)) == reference:
                 digests = [f"{reference}@{DIGEST}"] if state == "pulled" else []
                 return {"Id": ID, "RepoDigests": digests, "Size": 2_500_000}
         return None
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> Engine:
+def pretended(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine without images."""
-    made = Engine()
+    made = Engine(catalogue)
     monkeypatch.setattr(build, "image_state", made.image_state)
     monkeypatch.setattr(engine, "inspect_image", made.inspect_image)
     return made
@@ -82,6 +83,11 @@ def test_a_pulled_node_brings_its_own(pretended: Engine, catalogue: Catalogue) -
     assert len(inside) == len(catalogue.image(catalogue.line().node).contains)
     assert {(row.origin, row.version, row.digest) for row in inside} == {("the pulled node's own", "", None)}
     assert not [row for row in rows.values() if row.origin == "missing"]
+    assert (rows["docker.io/library/mongo:7.0"].origin, rows["docker.io/library/mongo:7.0"].version) == (
+        "pulled",
+        "7.0",
+    )
+    assert "docker.io/kindstorm/ferretdb:v1.24.2" not in rows
 
 
 def test_a_base_of_what_is_built_is_listed(pretended: Engine, catalogue: Catalogue) -> None:
@@ -97,7 +103,7 @@ def test_a_stand_in_says_what_for(pretended: Engine, catalogue: Catalogue, monke
     image = Image(("docker.io/library/nginx:1.22.1",), "nginx", stand_in="a larger nginx")
     monkeypatch.setattr(catalogue, "needed", lambda _: [image])
     pretended.states = {image.name: "stand-in"}
-    assert [row.origin for row in inventory.rows(catalogue, [catalogue.line()])] == ["stand-in for a larger nginx"]
+    assert [row.origin for row in inventory.rows(catalogue, [catalogue.line()])] == ["stand-in: a larger nginx"]
 
 
 def test_the_table_has_short_names_digests_and_sizes() -> None:

@@ -129,6 +129,17 @@ def test_an_image_that_a_registry_lacks_is_built(
     assert machine.there["docker.io/library/debian:bookworm-slim"] == "pulled"
 
 
+def test_what_is_built_instead_is_said(
+    machine: Machine, catalogue: Catalogue, steps: Steps, screen: io.StringIO
+) -> None:
+    """Where upstream's image cannot be had, the set-up names it, and what takes its place, before it builds that."""
+    stand_in = "docker.io/kindstorm/ferretdb:v1.24.2"
+    machine.registries = {"docker.io": None, "registry.k8s.io": None, stand_in: "not found"}
+    assert plan(catalogue, steps)[1:] == ["compile ferretdb v1.24.2", f"build {stand_in}"]
+    said = "docker.io/library/mongo:7.0 cannot be pulled (not found); FerretDB 1.24.2 (SQLite) for mongod is built here"
+    assert said in screen.getvalue()
+
+
 def test_with_registries_only_kind_is_compiled(machine: Machine, catalogue: Catalogue, steps: Steps) -> None:
     """A pulled node image has its contents inside: none of them is pulled or built."""
     machine.registries = {"docker.io": None, "registry.k8s.io": None}
@@ -245,7 +256,7 @@ def test_what_is_required_is_named(labelled: Engine, catalogue: Catalogue) -> No
         setup.require(catalogue, catalogue.line())
     (kind / "kind").touch()
     origins = setup.require(catalogue, catalogue.line())
-    assert origins == {image.name: "built" for image in catalogue.needed(catalogue.line())}
+    assert origins == {image.name: image.origin for image in catalogue.needed(catalogue.line())}
     del labelled.labels[catalogue.line("1.36").node]
     with pytest.raises(ImageError, match=r"^not set up yet: docker\.io/kindest/node:\S+; .*setup --kubernetes 1\.36`$"):
         setup.require(catalogue, catalogue.line("1.36"))
