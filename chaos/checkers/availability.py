@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from chaos.checkers.evidence import (
     LOAD_PHASES,
@@ -16,8 +15,10 @@ from chaos.checkers.evidence import (
     blind_spots,
     fault_doubts,
     load_window,
+    longest_gap,
     lost_records,
     moment,
+    operations,
 )
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json, Record
@@ -197,10 +198,10 @@ def _measure(history: History, window: tuple[int, int], slot_ns: int) -> _Measur
     begin, end = window
     spans = [(name, *span) for name in LOAD_PHASES if (span := history.phase(name)) is not None]
     measured = _Measured(spans, {part: _Tally() for part in ("total", *LOAD_PHASES)})
-    operations, measured.orphans = _operations(history)
+    pairs, measured.orphans = operations(history)
     answers_ns: list[int] = []
     lit: dict[int, bool] = {}
-    for invoked, ended in operations:
+    for invoked, ended in pairs:
         if not begin <= invoked.time_ns < end:
             continue
         kind = "info" if ended is None else str(ended["type"])
@@ -218,34 +219,10 @@ def _measure(history: History, window: tuple[int, int], slot_ns: int) -> _Measur
             measured.errors[_error(ended)] += 1
             if len(measured.examples) < EXAMPLES_MAX:
                 measured.examples.append((invoked, ended))
-    measured.gap_ns, measured.gap_from_ns = _longest_gap(answers_ns, begin, end)
+    measured.gap_ns, measured.gap_from_ns = longest_gap(answers_ns, begin, end)
     measured.dark_slots = [begin + slot * slot_ns for slot in sorted(lit) if not lit[slot]]
     measured.dark_ns, measured.dark_from_ns = _longest_dark(lit, begin, end, slot_ns)
     return measured
-
-
-def _operations(history: History) -> tuple[list[tuple[Record, Record | None]], int]:
-    """Each invocation with its end (None where it stayed open), and how many ends belong to no open invocation."""
-    ends: dict[tuple[str, Json], Record | None] = {}
-    invocations: list[Record] = []
-    orphans = 0
-    for record in history.of("op"):
-        key = (record.source, record["op"])
-        if record["type"] == "invoke":
-            orphans += key in ends
-            ends[key] = None
-            invocations.append(record)
-        elif ends.get(key, record) is None:
-            ends[key] = record
-        else:
-            orphans += 1
-    return [(record, ends[record.source, record["op"]]) for record in invocations], orphans
-
-
-def _longest_gap(answers_ns: list[int], begin: int, end: int) -> tuple[int, int]:
-    """(length, start) of the longest stretch of [begin, end] without an answer, in ns."""
-    marks = [begin, *sorted(at for at in answers_ns if at <= end), end]
-    return max(((later - earlier, earlier) for earlier, later in pairwise(marks)), key=_first)
 
 
 def _longest_dark(lit: dict[int, bool], begin: int, end: int, slot_ns: int) -> tuple[int, int]:
@@ -261,10 +238,6 @@ def _longest_dark(lit: dict[int, bool], begin: int, end: int, slot_ns: int) -> t
         if length > longest:
             longest, start_of_longest = length, begin + start * slot_ns
     return longest, start_of_longest
-
-
-def _first(pair: tuple[int, int]) -> int:
-    return pair[0]
 
 
 def _nearest_rank_ms(ordered_ns: Sequence[int], quantile: float) -> float | None:
