@@ -31,6 +31,7 @@ from images.catalogue import short_reference
 from kindstorm.run import Run
 from load.driver import LocustLoad
 from load.profiles import Workload
+from load.verifier import DocumentVerifier
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Session:
                 self.origins,
             )
             self.say(f"{name}: ")
-            history = experiment.run(plan, cluster, LocustLoad, self.say)
+            history = experiment.run(plan, cluster, LocustLoad, DocumentVerifier, self.say)
         except BaseException as error:
             path = directory / "history.jsonl"
             history = History.load(path) if path.exists() else History(())

@@ -65,9 +65,9 @@ def read_back(history: History, operations: Iterable[Operation]) -> Reading:
     asked = [(i, e) for i, e in operations if i["f"] == "read_all" and span and span[0] <= i.time_ns <= span[1]]
     answered = [(invoked, ended) for invoked, ended in asked if ended is not None and ended["type"] == "ok"]
     if not answered:
-        errors = [str(ended.get("error")) for _, ended in asked if ended is not None]
+        errors = dict.fromkeys("it was never answered" if e is None else str(e.get("error")) for _, e in asked)
         reading.flaws.append(
-            f"the verifying read failed: {errors[-1] if errors else 'it was never answered'}"
+            f"the verifying read failed: {', '.join(errors)}"
             if asked
             else "no verifying read was made in the phase verify"
         )
