@@ -80,7 +80,7 @@ def told(error: BaseException, workload: Workload) -> str:
         text = text.partition(detail)[0]
     if workload.password is not None:
         text = text.replace(workload.password, _REDACTED)
-    return text[:_ERROR_CHARS]
+    return " ".join(text.split())[:_ERROR_CHARS]
 
 
 def read_ids(target: str, workload: Workload, timeout_s: float) -> list[int | str]:

@@ -104,6 +104,16 @@ def test_a_port_that_only_accepts_takes_no_write(
     assert store.commands == [] or {next(iter(given)) for given in store.commands} <= {"ismaster", "hello"}
 
 
+def test_a_refused_password_is_a_failure(store: DocumentServer, load: LocustLoad, tmp_path: Path) -> None:
+    """Commands before the insert are not the insert: nothing happened."""
+    store.on["saslStart"] = REFUSED
+    workload = BRIEF.with_(username="root", password="s3cret-pass", timeout_s=5.0)  # noqa: S106 - planted
+    history = run(load, workload, store.target, tmp_path)
+    assert {r["error"] for r in ops(history, "fail")} == {"OperationFailure: not for (redacted)"}
+    assert Counter(r["type"] for r in history.of("op")) == {"invoke": 4, "fail": 4}
+    assert len(store.named("saslStart")) == 4
+
+
 def test_a_refused_connection_is_a_failure(store: DocumentServer, load: LocustLoad, tmp_path: Path) -> None:
     """Nobody listens: no write was sent, and the error is the same for each."""
     store.stop()
@@ -155,7 +165,7 @@ def test_the_fate_of_an_insert(error: Exception, begun: bool, fate: str) -> None
 def test_errors_are_told_alike_and_without_the_password() -> None:
     """What differs from one error to the next, and what nobody may see, is left out."""
     workload = DOCUMENT_WRITES.with_(password="hunter2")  # noqa: S106 - planted
-    text = "127.0.0.1:1: hunter2 refused (configured timeouts: 2 ms), Timeout: 2s, Topology Description: <x 7f>"
+    text = "127.0.0.1:1:\n hunter2 refused (configured timeouts: 2 ms), Timeout: 2s, Topology Description: <x 7f>"
     told = documents.told(AutoReconnect(text), workload)
     assert told == "AutoReconnect: 127.0.0.1:1: (redacted) refused"
     assert len(documents.told(AutoReconnect("x" * 1000), workload)) == 200
