@@ -179,6 +179,7 @@ def test_every_step_of_the_driver_is_bounded() -> None:
         assert client.options.server_selection_timeout == 1.5
         assert (pool.connect_timeout, pool.socket_timeout, pool.wait_queue_timeout) == (1.5, 1.5, 1.5)
         assert (pool.max_pool_size, client.options.direct_connection) == (1, True)
+        assert client.options.server_monitoring_mode == "poll"  # else a second connection to watch the server
         assert (client.options.retry_writes, client.options.retry_reads) == (False, False)
         assert collection.write_concern.document == {"w": 1, "j": True}
 
