@@ -129,15 +129,16 @@ def _writes(operations: Iterable[Operation], reused: set[Id]) -> dict[Id, Write]
     """The inserts by id, without those of ids that were ``reused``."""
     writes: dict[Id, Write] = {}
     for invoked, ended in operations:
-        if invoked["f"] != "insert":
+        asked = invoked.data
+        if asked["f"] != "insert":
             continue
-        name: Json = invoked["value"]
+        name: Json = asked["value"]
         if name in writes or name in reused:
             reused.add(name)
             writes.pop(name, None)
             continue
-        fate, last = ("info", invoked) if ended is None else (str(ended["type"]), ended)
-        writes[name] = Write(name, fate, last.time_ns, str(invoked.get("process")))
+        fate, last = ("info", invoked) if ended is None else (str(ended.data["type"]), ended)
+        writes[name] = Write(name, fate, last.time_ns, str(asked.get("process")))
     return writes
 
 

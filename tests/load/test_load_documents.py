@@ -135,6 +135,19 @@ def test_a_connection_that_breaks_is_made_again(store: DocumentServer, load: Loc
     assert {r["value"] for r in ops(history, "ok")} <= store.documents.keys()
 
 
+def test_a_write_that_was_sent_says_nothing_of_the_next(
+    store: DocumentServer, load: LocustLoad, tmp_path: Path
+) -> None:
+    """The first one is unknown; those that found no way to the store failed."""
+    store.on["insert"] = "close"
+    workload = BRIEF.with_(users=1, timeout_s=1.0, max_requests=1000)
+    load.start(workload, store.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    sent = await_op(load, "info", 0)
+    store.on["connect"] = "close"
+    assert await_op(load, "fail", sent.time_ns)["error"]
+    load.stop()
+
+
 def test_stopping_leaves_what_is_open_unknown(store: DocumentServer, load: LocustLoad, tmp_path: Path) -> None:
     """A store that hangs does not keep the load from ending."""
     store.on["insert"] = "hang"

@@ -191,6 +191,7 @@ def test_a_fetch_that_never_ends_is_left_behind(tmp_path: Path, store: DocumentS
     records = recorded(tmp_path, lambda: [store.released.wait()], 0.1)
     assert [(r["type"], r["op"]) for r in records] == [("invoke", 0), ("info", 0)]
     assert records[1]["error"] == "TimeoutError('no whole answer came in time')"
+    assert records[1].time_ns - records[0].time_ns < 10_000_000_000
 
 
 def test_an_id_that_is_no_number_or_text_is_told_as_it_is(store: DocumentServer) -> None:
