@@ -29,6 +29,7 @@ BEFORE_S = 5.0
 AFTER_S = 5.0
 FIRST_OPERATION_S = 30
 GONE_S = 180
+VERIFY_S = 60
 
 
 class Workload(Protocol):
@@ -37,6 +38,14 @@ class Workload(Protocol):
     @property
     def port(self) -> int | None:
         """The NodePort it wants, None for the stack's own."""
+
+    @property
+    def scheme(self) -> str:
+        """What its clients speak: the scheme of the address they are given."""
+
+    @property
+    def verify(self) -> bool:
+        """Whether everything written is read back after the load."""
 
     def as_fact(self) -> dict[str, Json]:
         """What a history keeps of it."""
@@ -53,6 +62,13 @@ class Load(Protocol):
 
     def stop(self, timeout_s: float = 30) -> None:
         """Stop in order; raises LoadError where its record is not whole."""
+
+
+class Verifier(Protocol):
+    """Reads back everything a workload wrote, in a process of its own."""
+
+    def verify(self, workload: Any, target: str, segment: Path, log: Path, timeout_s: float) -> None:
+        """Record one verifying read within the time; that it failed is recorded, not raised."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,13 @@ class Plan:
     images: dict[str, str] = field(default_factory=dict)
 
 
-def run(plan: Plan, cluster: Cluster, load_factory: Callable[[], Load], say: Callable[[str], None]) -> History:
+def run(
+    plan: Plan,
+    cluster: Cluster,
+    load_factory: Callable[[], Load],
+    verifier_factory: Callable[[], Verifier],
+    say: Callable[[str], None],
+) -> History:
     """Run the plan and return its sealed history, which is on disk by then.
 
     Whatever happens, faults are healed, the load is stopped, the namespace is removed and the history is sealed; an
@@ -81,7 +103,7 @@ def run(plan: Plan, cluster: Cluster, load_factory: Callable[[], Load], say: Cal
     (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
     writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
     try:
-        _Experiment(plan, cluster, load_factory, writers, say).run()
+        _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run()
         writers["harness"].write("fact", name="completed", value=True)
     except BaseException as error:
         if _interrupted(error):  # what failed while cleaning up must not hide that somebody wanted to stop
@@ -90,7 +112,11 @@ def run(plan: Plan, cluster: Cluster, load_factory: Callable[[], Load], say: Cal
     finally:
         for writer in writers.values():
             writer.close()
-        segments = [*(w.path for w in writers.values()), *plan.directory.glob("load.jsonl")]
+        segments = [
+            *(w.path for w in writers.values()),
+            *plan.directory.glob("load.jsonl"),
+            *plan.directory.glob("verify.jsonl"),
+        ]
         history = seal_history(segments, plan.directory / "history.jsonl")
         for segment in segments:
             segment.unlink()
@@ -109,6 +135,7 @@ class _Experiment:
         plan: Plan,
         cluster: Cluster,
         load_factory: Callable[[], Load],
+        verifier_factory: Callable[[], Verifier],
         writers: dict[str, HistoryWriter],
         say: Callable[[str], None],
     ) -> None:
@@ -116,6 +143,7 @@ class _Experiment:
         self.cluster = cluster
         self.kube = cluster.kube
         self.load_factory = load_factory
+        self.verifier_factory = verifier_factory
         self.writer = writers["harness"]
         self.writers = writers
         self.say = say
@@ -140,16 +168,29 @@ class _Experiment:
             cadence.start()
             with self.phase("steady"):
                 steady_state.hold(self.plan.steady, view)
-            self._disturb(recorder, view)
+            target = self._target(view)
+            self._disturb(recorder, view, target)
+            if self.plan.workload.verify:
+                self._verify(target)
 
-    def _disturb(self, recorder: Recorder, view: View) -> None:
+    def _target(self, view: View) -> str:
+        """Where the clients find the stack."""
+        if view.address is None:
+            raise ClusterError(f"stack {self.plan.stack.name} has no NodePort for its clients; give its Service one")
+        return f"{self.plan.workload.scheme}://{view.address.partition('://')[2]}"
+
+    def _verify(self, target: str) -> None:
+        """One read of everything written, by a client that saw nothing of the load."""
+        plan = self.plan
+        with self.phase("verify"):
+            log = plan.directory / "logs" / "verify.log"
+            self.verifier_factory().verify(plan.workload, target, plan.directory / "verify.jsonl", log, VERIFY_S)
+
+    def _disturb(self, recorder: Recorder, view: View, target: str) -> None:
         """The part under load: before, fault, recover, after."""
         plan = self.plan
         load = self.load_factory()
         log = plan.directory / "logs" / "locust.log"
-        target = view.address
-        if target is None:
-            raise ClusterError(f"stack {plan.stack.name} has no NodePort for its clients; give its Service one")
         with ExitStack() as undo:
             load.start(plan.workload, target, plan.directory / "load.jsonl", log)
             undo.callback(load.stop)

@@ -18,6 +18,9 @@ Linux host share. The kinds and their fields:
 ``op``        one step of one client operation: ``type`` (invoke | ok | fail | info), ``process``, ``op`` (an id
               unique in the source), ``f`` (what was asked), ``value``, ``error``; an invocation also has
               ``intended_ns``, when the schedule wanted it. ``info``: nobody knows whether it happened.
+              Two ``f`` have a fixed shape. ``insert``, a write: value its unique id, an int or a str. ``read_all``,
+              the verifying read, in phase verify: an operation for each page, invoked with value {page: from 0},
+              answered with value {page, ids: [id, ...], last: bool}, or with {ids} where there is but one.
 ``fault``     ``fault`` (its name), ``id``, ``edge`` (inject | injected | effect | no_effect | heal | healed | failed),
               ``target`` {kind, name, uid, ...}, ``detail``.
 ``object``    a watched Kubernetes object changed: ``verb`` (seen | added | modified | deleted), ``object`` (Pod, Node,

@@ -1,6 +1,6 @@
 """The checkers a scenario can judge by."""
 
-from chaos.checkers import Outcome, Verdict, availability, identity, quiescence, recovery
+from chaos.checkers import Outcome, Verdict, availability, durability, identity, quiescence, recovery
 
 INVALID, UNKNOWN, VALID = Outcome.INVALID, Outcome.UNKNOWN, Outcome.VALID
 
@@ -11,6 +11,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "availability",
+    "durability",
     "identity",
     "quiescence",
     "recovery",

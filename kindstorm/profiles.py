@@ -1,5 +1,5 @@
 """Workloads for the clients of a scenario."""
 
-from load.profiles import HTTP_READS, Workload
+from load.profiles import DOCUMENT_WRITES, HTTP_READS, Workload
 
-__all__ = ["HTTP_READS", "Workload"]
+__all__ = ["DOCUMENT_WRITES", "HTTP_READS", "Workload"]

@@ -32,6 +32,7 @@ from images.catalogue import short_reference
 from kindstorm.run import Run
 from load.driver import LocustLoad
 from load.profiles import Workload
+from load.verifier import DocumentVerifier
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Session:
                 self.origins,
             )
             self.say(f"{name}: ")
-            history = experiment.run(plan, cluster, LocustLoad, self.say)
+            history = experiment.run(plan, cluster, LocustLoad, DocumentVerifier, self.say)
         except BaseException as error:
             history = History(())
             with contextlib.suppress(HarnessError):

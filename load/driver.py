@@ -31,7 +31,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 
 _PACKAGE = Path(__file__).resolve().parent
-_TARGET = re.compile(r"http://127\.0\.0\.1:([0-9]{1,5})")
+_TARGET = re.compile(r"([a-z]+)://127\.0\.0\.1:([0-9]{1,5})")
 _POLL_S = 0.05
 _LOG_TAIL_CHARS = 2000
 
@@ -74,7 +74,7 @@ class LocustLoad:
         return self._started().pid
 
     def start(self, workload: Workload, target: str, segment: Path, log: Path) -> None:
-        """Start the workload against ``target`` (http://127.0.0.1:<port>) and wait until it records.
+        """Start the workload against ``target`` (<its scheme>://127.0.0.1:<port>) and wait until it records.
 
         The operations go to ``segment``, which must not hold anything yet, what Locust prints goes to ``log``.
         Raises LoadError where the target is another machine or Locust does not come up within START_TIMEOUT_S.
@@ -84,7 +84,7 @@ class LocustLoad:
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 _command(workload, target),
-                env=_environment(workload, segment),
+                env=environment(workload, segment),
                 cwd="/",  # Locust imports from its working directory and reads its settings there
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -179,15 +179,11 @@ class LocustLoad:
             error.add_note(str(failure))
 
     def _refuse(self, workload: Workload, target: str, segment: Path) -> None:
-        match = _TARGET.fullmatch(target)
-        if match is None or not 1 <= int(match[1]) <= 65535:
-            raise LoadError(f"load goes to http://127.0.0.1:<port> only, never to {target!r}")
+        refuse(workload, target, segment)
         if self._process is not None:
             raise LoadError("this load was started before; make a new LocustLoad for another run")
         if not (_PACKAGE / "users" / f"{workload.user}.py").is_file():
             raise LoadError(f"there is no module {workload.user!r} under load/users; name one that is there")
-        if segment.exists() and segment.stat().st_size > 0:
-            raise LoadError(f"{segment} already holds records; give each run a segment of its own")
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -203,6 +199,15 @@ class LocustLoad:
     def _with_log(self, message: str) -> str:
         text = self._log.read_text("utf-8", "replace") if self._log.is_file() else ""
         return f"{message}. The end of {self._log}:\n{text[-_LOG_TAIL_CHARS:].strip() or '(empty)'}"
+
+
+def refuse(workload: Workload, target: str, segment: Path) -> None:
+    """Raise LoadError where the target is not this machine, or the segment is another run's."""
+    match = _TARGET.fullmatch(target)
+    if match is None or match[1] != workload.scheme or not 1 <= int(match[2]) <= 65535:
+        raise LoadError(f"load goes to {workload.scheme}://127.0.0.1:<port> only, never to {target!r}")
+    if segment.exists() and segment.stat().st_size > 0:
+        raise LoadError(f"{segment} already holds records; give each run a segment of its own")
 
 
 def _command(workload: Workload, target: str) -> list[str]:
@@ -222,7 +227,7 @@ def _flat(options: dict[str, str]) -> list[str]:
     return [word for option in options.items() for word in option]
 
 
-def _environment(workload: Workload, segment: Path) -> dict[str, str]:
+def environment(workload: Workload, segment: Path) -> dict[str, str]:
     """Ours, less what would configure Locust: its variables, and the settings it reads from the home directory."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST")}
     imports = [str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]

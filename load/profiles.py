@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from chaos.history import Json
@@ -27,20 +27,23 @@ _CAPS: dict[str, float] = {
     "max_behind_s": 60,
 }
 _COUNTS = ("users", "max_requests")
+_SCHEMES = {"documents": "mongodb"}
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One bounded workload; raises ValueError on creation where a field is out of its range.
 
-    ``user`` names the module under load/users that sends the requests. ``rate_per_s`` is the total of all users, who
-    share it evenly. ``timeout_s`` bounds one request as a whole. The run ends at ``max_requests`` or after ``max_s``,
-    whichever is first. ``port`` is the published port to ask, None for the stack's own. ``keep_alive`` False opens a
-    connection for each request: a kept one stays with one pod and hides what happens to the others.
+    ``user`` names the module under load/users that sends the requests; ``scheme`` follows from it. ``rate_per_s`` is
+    the total of all users, who share it evenly. ``timeout_s`` bounds one request as a whole. The run ends at
+    ``max_requests`` or after ``max_s``, whichever is first. ``port`` is the published port to ask, None for the
+    stack's own. ``keep_alive`` False opens a connection for each request: a kept one stays with one pod and hides what
+    happens to the others; users whose driver has a pool of its own keep theirs. A user that is more than
+    ``max_behind_s`` late leaves its backlog out, and says so in a note: a longer one would say more about itself than
+    about the service. With ``verify`` everything written is read back after the load.
+    ``username`` and ``password`` are the service's; the password is in no history and no repr.
     There are at least ``rate_per_s * timeout_s`` users. Then each is done with one request before its next is due, even
     where every request runs into its timeout, and a service that hangs cannot thin out the load (an open loop).
-    A user that is more than ``max_behind_s`` late, because its process was held up, leaves its backlog out and says so
-    in a note: a longer one would say more about itself than about the service.
     """
 
     name: str
@@ -55,24 +58,35 @@ class Workload:
     expect_status: int = 200
     keep_alive: bool = False
     max_behind_s: float = 10.0
+    verify: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check(_matches(_NAME, self.name), "name is lower-case letters, digits and dashes", self.name)
         _check(_matches(_MODULE, self.user), "user names a module under load/users, such as 'http'", self.user)
         _check(_matches(_PATH, self.path), "path begins with / and holds no blanks", self.path)
         _check(type(self.keep_alive) is bool, "keep_alive is True or False", self.keep_alive)
+        _check(type(self.verify) is bool, "verify is True or False", self.verify)
+        _check(self.username is None or _is_text(self.username), "username is None or text", self.username)
+        _check(self.password is None or _is_text(self.password), "password is None or text", "this one")
         _check(self.port is None or _whole(self.port, 1, 65535), "port is None or from 1 to 65535", self.port)
         _check(_whole(self.expect_status, 100, 599), "expect_status is from 100 to 599", self.expect_status)
-        for field, cap in _CAPS.items():
-            value = getattr(self, field)
-            if field in _COUNTS:
-                _check(_whole(value, 1, int(cap)), f"{field} is a whole number from 1 to {cap:g}", value)
+        for name, cap in _CAPS.items():
+            value = getattr(self, name)
+            if name in _COUNTS:
+                _check(_whole(value, 1, int(cap)), f"{name} is a whole number from 1 to {cap:g}", value)
             else:
                 number = isinstance(value, int | float) and not isinstance(value, bool)
-                _check(number and 0 < value <= cap, f"{field} is above 0 and at most {cap:g}", value)
+                _check(number and 0 < value <= cap, f"{name} is above 0 and at most {cap:g}", value)
         needed = math.ceil(round(self.rate_per_s * self.timeout_s, 6))
         rule = f"users is at least rate_per_s * timeout_s, here {needed}, or requests that time out delay the others"
         _check(self.users >= needed, rule, self.users)
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the target, ``http`` or another that the user's driver speaks."""
+        return _SCHEMES.get(self.user, "http")
 
     def with_(self, **changes: Any) -> Self:
         """The same workload with some fields changed; raises ValueError as on creation."""
@@ -82,12 +96,12 @@ class Workload:
             raise ValueError(f"a workload has no such field: {', '.join(sorted(changes))}") from error
 
     def as_fact(self) -> dict[str, Json]:
-        """All fields by name: the value of the history's ``workload`` fact."""
-        return dataclasses.asdict(self)
+        """All fields by name: the value of the history's ``workload`` fact, where a password is only ``redacted``."""
+        return dataclasses.asdict(self) | {"password": None if self.password is None else "redacted"}
 
     def to_json(self) -> str:
-        """All fields as one line of JSON."""
-        return json.dumps(self.as_fact())
+        """All fields as one line of JSON, the password with them: for the load's own processes only."""
+        return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Workload:
@@ -95,7 +109,7 @@ class Workload:
         try:
             return cls(**json.loads(text))
         except TypeError as error:
-            raise ValueError(f"this is not a workload: {text[:200]}") from error
+            raise ValueError(f"this is not a workload: {error}") from error
 
 
 def _check(holds: bool, rule: str, value: object) -> None:
@@ -105,6 +119,10 @@ def _check(holds: bool, rule: str, value: object) -> None:
 
 def _whole(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _matches(pattern: re.Pattern[str], text: object) -> bool:
@@ -121,3 +139,16 @@ HTTP_READS = Workload(
     max_s=1800.0,
 )
 """Twenty GET requests a second over 24 users, for at most half an hour."""
+
+DOCUMENT_WRITES = Workload(
+    name="document-writes",
+    user="documents",
+    users=24,
+    rate_per_s=20.0,
+    timeout_s=1.0,
+    max_requests=36_000,
+    max_s=1800.0,
+    keep_alive=True,
+    verify=True,
+)
+"""Twenty inserts a second over 24 users, for at most half an hour, and a verifying read of all of them."""

@@ -1,9 +1,21 @@
 """Checkers judge one guarantee each: pure functions from a history to a verdict."""
 
 from chaos.checkers.availability import availability
+from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
 from chaos.checkers.quiescence import quiescence
 from chaos.checkers.recovery import recovery
 from chaos.checkers.verdict import Checker, Outcome, Verdict, judge, worst
 
-__all__ = ["Checker", "Outcome", "Verdict", "availability", "identity", "judge", "quiescence", "recovery", "worst"]
+__all__ = [
+    "Checker",
+    "Outcome",
+    "Verdict",
+    "availability",
+    "durability",
+    "identity",
+    "judge",
+    "quiescence",
+    "recovery",
+    "worst",
+]

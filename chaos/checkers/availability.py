@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from chaos.checkers.evidence import (
     LOAD_PHASES,
@@ -16,9 +15,11 @@ from chaos.checkers.evidence import (
     blind_spots,
     fault_doubts,
     load_window,
+    longest_gap,
     lost_records,
     moment,
     no_window,
+    operations,
 )
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json, Record
@@ -219,10 +220,10 @@ def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: fl
     begin, end = window
     spans = [(name, *span) for name in LOAD_PHASES if (span := history.phase(name)) is not None]
     measured = _Measured(spans, {part: _Tally() for part in ("total", *LOAD_PHASES)})
-    operations, measured.orphans = _operations(history)
+    pairs, measured.orphans = operations(history)
     answers_ns: list[int] = []
     lit: dict[int, bool] = {}
-    for invoked, ended in operations:
+    for invoked, ended in pairs:
         if not begin <= invoked.time_ns < end:
             continue
         intended = invoked.get("intended_ns") or invoked.time_ns
@@ -244,28 +245,10 @@ def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: fl
             if len(measured.examples) < EXAMPLES_MAX:
                 measured.examples.append((invoked, error))
     silent_ns = max(begin, min(end, max(_ends_of_load(history).values(), default=end)))
-    measured.gap_ns, measured.gap_from_ns = _longest_gap(answers_ns, begin, silent_ns)
+    measured.gap_ns, measured.gap_from_ns = longest_gap(answers_ns, begin, silent_ns)
     measured.dark_slots = [begin + slot * slot_ns for slot in sorted(lit) if not lit[slot]]
     measured.dark_ns, measured.dark_from_ns = _longest_dark(lit, begin, end, slot_ns)
     return measured
-
-
-def _operations(history: History) -> tuple[list[tuple[Record, Record | None]], int]:
-    """Each invocation with its end (None where it stayed open), and how many ends belong to no open invocation."""
-    ends: dict[tuple[str, Json], Record | None] = {}
-    invocations: list[Record] = []
-    orphans = 0
-    for record in history.of("op"):
-        key = (record.source, record["op"])
-        if record["type"] == "invoke":
-            orphans += key in ends
-            ends[key] = None
-            invocations.append(record)
-        elif ends.get(key, record) is None:
-            ends[key] = record
-        else:
-            orphans += 1
-    return [(record, ends[record.source, record["op"]]) for record in invocations], orphans
 
 
 def _ends_of_load(history: History) -> dict[str, int]:
@@ -287,12 +270,6 @@ def _unasked(history: History, window: tuple[int, int]) -> list[str]:
     ]
 
 
-def _longest_gap(answers_ns: list[int], begin: int, end: int) -> tuple[int, int]:
-    """(length, start) of the longest stretch of [begin, end] without an answer, in ns."""
-    marks = [begin, *sorted(at for at in answers_ns if at <= end), end]
-    return max(((later - earlier, earlier) for earlier, later in pairwise(marks)), key=_first)
-
-
 def _longest_dark(lit: dict[int, bool], begin: int, end: int, slot_ns: int) -> tuple[int, int]:
     """(length, start) in ns of the longest run from one dark slot to another with no lit slot in between."""
     longest, start_of_longest = 0, begin
@@ -306,10 +283,6 @@ def _longest_dark(lit: dict[int, bool], begin: int, end: int, slot_ns: int) -> t
         if length > longest:
             longest, start_of_longest = length, begin + start * slot_ns
     return longest, start_of_longest
-
-
-def _first(pair: tuple[int, int]) -> int:
-    return pair[0]
 
 
 def _nearest_rank_ms(ordered_ns: Sequence[int], quantile: float) -> float | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from itertools import pairwise
 
-from chaos.history import FaultWindow, History
+from chaos.history import FaultWindow, History, Json, Record
 
 LOAD_PHASES = ("before", "fault", "recover", "after")
 """The phases that make up the load's window, in order; each begins where the one before it ends."""
@@ -97,12 +98,37 @@ def blind_spots(history: History, sources: Collection[str], begin_ns: int, end_n
     return found
 
 
-def lost_records(history: History, kind: str) -> list[str]:
-    """Which sources wrote records of a kind and do not account for all of them in a closing record."""
+def lost_records(history: History, kind: str, sources: Collection[str] | None = None) -> list[str]:
+    """Which sources (of these) wrote records of a kind and do not account for all of them in a closing record."""
     written = Counter(record.source for record in history.of(kind))
     closed = {record.source: int(record["records"].get(kind, 0)) for record in history.of("closing")}
     return [
         f"{source} did not close its records" if source not in closed else f"{kind} records of {source} are missing"
         for source in sorted(written.keys() | {s for s, count in closed.items() if count})
-        if closed.get(source) != written[source]
+        if closed.get(source) != written[source] and (sources is None or source in sources)
     ]
+
+
+def operations(history: History) -> tuple[list[tuple[Record, Record | None]], int]:
+    """Each invocation with its end (None where it stayed open), and how many ends belong to no open invocation."""
+    places: dict[tuple[str, Json], int] = {}
+    pairs: list[tuple[Record, Record | None]] = []
+    orphans = 0
+    for record in history.of("op"):
+        key = (record.source, record.data["op"])
+        place = places.get(key)
+        if record.data["type"] == "invoke":
+            orphans += place is not None
+            places[key] = len(pairs)
+            pairs.append((record, None))
+        elif place is None or pairs[place][1] is not None:
+            orphans += 1
+        else:
+            pairs[place] = (pairs[place][0], record)
+    return pairs, orphans
+
+
+def longest_gap(answers_ns: list[int], begin: int, end: int) -> tuple[int, int]:
+    """(length, start) of the longest stretch of [begin, end] without an answer, in ns."""
+    marks = [begin, *sorted(at for at in answers_ns if at <= end), end]
+    return max(((later - earlier, earlier) for earlier, later in pairwise(marks)), key=lambda gap: gap[0])

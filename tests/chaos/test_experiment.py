@@ -166,15 +166,39 @@ class World:
         if step.split()[0] in self.load_errors:
             raise self.load_errors[step.split()[0]]
 
+    def verify(self, _workload: Any, target: str, segment: Path, _log: Path, timeout_s: float) -> None:
+        """See Verifier."""
+        assert self.kube.namespaces
+        assert 0 < timeout_s <= 120
+        with HistoryWriter(segment, "verify") as writer:
+            writer.write("op", type="info", process=0, op=0, f="read_all", error="no answer")
+        self._step(f"verify {target}")
+
     # ---- the run
 
-    def run(self, *faults: Any, stack: Stack = STACK, steady: tuple[Condition, ...] = (WORKLOADS_READY,)) -> History:
+    def run(
+        self,
+        *faults: Any,
+        stack: Stack = STACK,
+        steady: tuple[Condition, ...] = (WORKLOADS_READY,),
+        clients: Clients | None = None,
+    ) -> History:
         """Run an experiment here."""
         plan = Plan(
-            "a::b", stack, Clients(), faults, 7, self.directory, "agnhost:1", steady, 0, 0, {"nginx:1": "built"}
+            "a::b",
+            stack,
+            clients or Clients(),
+            faults,
+            7,
+            self.directory,
+            "agnhost:1",
+            steady,
+            0,
+            0,
+            {"nginx:1": "built"},
         )
         cluster: Any = self
-        return experiment.run(plan, cluster, lambda: self, self.said.append)
+        return experiment.run(plan, cluster, lambda: self, lambda: self, self.said.append)
 
     def stored(self, *, completed: bool = True) -> History:
         """What is on disk: sealed, all sources whole, said to be aborted unless completed; nothing is left anywhere."""
@@ -188,10 +212,13 @@ class World:
         return history
 
 
+@dataclass
 class Clients:
     """A workload that the experiment only passes on."""
 
     port: int | None = None
+    scheme: str = "http"
+    verify: bool = False
 
     def as_fact(self) -> dict[str, Json]:
         """See Workload."""
@@ -364,6 +391,40 @@ def test_a_load_that_fails(world: World, step: str) -> None:
     assert phases(stored) == (PHASES if step == "stop" else ["deploy", "steady", "remove"])
     assert ("stop" in world.load_log) is (step != "start")
     assert bool(stored.of("op")) is (step != "start")
+
+
+WRITERS = Clients(scheme="mongodb", verify=True)
+
+
+def test_what_was_written_is_read_back(world: World) -> None:
+    """Once the load has stopped and before the stack is gone, in the clients' own scheme; it is in the history."""
+    world.run(kill_pod(one("nginx")), clients=WRITERS)
+    stored = world.stored()
+    assert phases(stored) == world.said == [*PHASES[:-1], "verify", "remove"]
+    target = "mongodb://127.0.0.1:30080"
+    assert world.load_log == [f"start {target}", "first", "stop", f"verify {target}"]
+    verify, after = stored.phase("verify"), stored.phase("after")
+    assert verify is not None
+    assert after is not None
+    assert [verify[0] <= r.time_ns <= verify[1] for r in stored.of("op") if r.source == "verify"] == [True]
+    assert after[1] <= verify[0]
+
+
+def test_a_verifying_read_that_cannot_be_made(world: World) -> None:
+    """It goes up; everything is cleaned up and what there is is sealed."""
+    world.load_errors = {"verify": LoadError("no reader")}
+    with pytest.raises(LoadError, match="no reader"):
+        world.run(clients=WRITERS)
+    assert phases(world.stored()) == [*PHASES[:-1], "verify", "remove"]
+
+
+def test_a_load_that_did_not_stop_is_not_read_back(world: World) -> None:
+    """While it may still write, a read of everything says nothing."""
+    world.load_errors = {"stop": LoadError("still there")}
+    with pytest.raises(LoadError, match="still there"):
+        world.run(clients=WRITERS)
+    assert phases(world.stored()) == PHASES
+    assert world.load_log[-1] == "stop"
 
 
 @dataclass(frozen=True)

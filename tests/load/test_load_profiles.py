@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.profiles import HTTP_READS, Workload
+from load.profiles import DOCUMENT_WRITES, HTTP_READS, Workload
 
 rates = st.tuples(st.floats(0.01, 1000), st.floats(0.01, 60)).filter(lambda pair: pair[0] * pair[1] <= 200)
 
@@ -35,6 +35,9 @@ OTHER_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "port": st.none() | st.integers(1, 65535),
     "expect_status": st.integers(100, 599),
     "keep_alive": st.booleans(),
+    "verify": st.booleans(),
+    "username": st.none() | st.text(min_size=1),
+    "password": st.none() | st.text(min_size=1),
 }
 
 workloads = rates.flatmap(with_enough_users)
@@ -78,6 +81,11 @@ def test_json_keeps_every_field(workload: Workload) -> None:
         ("expect_status", 99),
         ("expect_status", 600),
         ("keep_alive", 1),
+        ("verify", 1),
+        ("username", ""),
+        ("username", 7),
+        ("password", ""),
+        ("password", b"x"),
     ],
 )
 def test_an_unbounded_or_senseless_workload_is_refused(field: str, value: Any) -> None:
@@ -116,3 +124,28 @@ def test_an_unknown_field_is_refused() -> None:
 def test_the_ready_profile_says_its_rate() -> None:
     """HTTP_READS is documented as twenty requests a second for at most half an hour."""
     assert (HTTP_READS.rate_per_s, HTTP_READS.max_requests, HTTP_READS.max_s) == (20.0, 36_000, 1800.0)
+
+
+def test_a_password_is_only_where_it_is_needed() -> None:
+    """The load's own processes get it; the history's fact, the repr and the errors do not."""
+    workload = DOCUMENT_WRITES.with_(username="root", password="s3cret-pass")  # noqa: S106 - planted
+    assert Workload.from_json(workload.to_json()).password == "s3cret-pass"  # noqa: S105 - planted
+    assert (workload.as_fact()["username"], workload.as_fact()["password"]) == ("root", "redacted")
+    assert DOCUMENT_WRITES.as_fact()["password"] is None
+    assert "s3cret-pass" not in f"{workload!r} {workload} {workload.as_fact()}"
+    with pytest.raises(ValueError, match="not a workload") as caught:
+        Workload.from_json('{"password": "s3cret-pass", "colour": 1}')
+    assert "s3cret-pass" not in str(caught.value)
+    with pytest.raises(ValueError, match="a workload's password") as caught:
+        workload.with_(password=["s3cret-pass"])
+    assert "s3cret-pass" not in str(caught.value)
+
+
+def test_the_scheme_is_that_of_the_user() -> None:
+    """Documents go over the store's own protocol, all else over HTTP."""
+    assert (HTTP_READS.scheme, DOCUMENT_WRITES.scheme) == ("http", "mongodb")
+
+
+def test_only_what_writes_is_verified() -> None:
+    """DOCUMENT_WRITES is documented as twenty inserts a second that are read back."""
+    assert (DOCUMENT_WRITES.rate_per_s, DOCUMENT_WRITES.verify, HTTP_READS.verify) == (20.0, True, False)

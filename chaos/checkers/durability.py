@@ -1,0 +1,220 @@
+"""What was acknowledged is there afterwards, once; what certainly failed is not."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from chaos.checkers.evidence import (
+    LOAD_PHASES,
+    NS_PER_S,
+    blind_spots,
+    fault_doubt,
+    fault_doubts,
+    fault_text,
+    load_window,
+    longest_gap,
+    lost_records,
+    moment,
+    operations,
+)
+from chaos.checkers.ledger import Id, Ledger, Reading, Write, keep_ledger, read_back
+from chaos.checkers.verdict import Outcome, Verdict
+from chaos.history import History, Json
+
+EXAMPLES_MAX = 5
+"""How many writes of each kind a verdict spells out."""
+
+CRASHES = {
+    "kill_pod": "the death of a process (pod)",
+    "kill_all_pods": "the death of a process (pod)",
+    "scale": "the death of a process (pod)",
+    "drain_node": "the loss of a node's processes",
+    "pause_node": "the loss of a node's processes",
+    "stop_node": "the loss of a node's processes",
+}
+"""The crash that each fault is, by the fault's name."""
+
+NO_POWER_LOSS = "no loss of power was tried: the host's page cache lived on, so a write never synced may look durable"
+
+
+@dataclass(frozen=True)
+class Durability:
+    """No acknowledged write is lost; see :func:`durability`."""
+
+    min_acknowledged: int
+
+    def __post_init__(self) -> None:
+        if self.min_acknowledged < 1:
+            raise ValueError(f"min_acknowledged must be at least 1, or nothing would pass: {self.min_acknowledged}")
+
+    @property
+    def name(self) -> str:
+        """The guarantee's name."""
+        return "durability"
+
+    def check(self, history: History) -> Verdict:
+        """INVALID where a write's fate is wrong, UNKNOWN where too little was written, disturbed or read back."""
+        window = load_window(history)
+        if window is None:
+            return Verdict(self.name, Outcome.UNKNOWN, "the history has none of the load's phases")
+        pairs, orphans = operations(history)
+        reading = read_back(history, pairs)
+        ledger = keep_ledger(pairs, reading)
+        untold = lost_records(history, "op")
+        untold += blind_spots(history, {record.source for record in history.of("op")}, *window)
+        untold += [f"{orphans} operations ended without an invocation that was open"] if orphans else []
+        findings = _findings(history, ledger, bool(untold))
+        survived = _survived(history)
+        gap_ns, gap_from_ns = _write_gap(ledger, window)
+        evidence = self._evidence(history, ledger, reading) | {
+            "longest_write_gap_s": gap_ns / NS_PER_S,
+            "longest_write_gap_from": moment(history, gap_from_ns),
+            "survived": survived,
+        }
+        crash = f"; the crash: {survived}; {NO_POWER_LOSS}" if survived else ""
+        if findings:
+            text = _counts(history, ledger) + crash
+            return Verdict(self.name, Outcome.INVALID, text, evidence, tuple(findings))
+        doubts = list(dict.fromkeys(reading.flaws + self._too_little(history, ledger, bool(reading.flaws)) + untold))
+        doubts += fault_doubts(history)
+        if doubts:
+            return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence)
+        summary = (
+            f"all {len(ledger.acknowledged)} acknowledged writes were read back once, {_before(history, ledger)} of "
+            f"them acknowledged before the fault; of {ledger.indeterminate} indeterminate ones {ledger.recovered} are "
+            f"there; the longest time without an acknowledged write was {gap_ns / NS_PER_S:.2f} s, from "
+            f"{moment(history, gap_from_ns)} on{crash}"
+        )
+        return Verdict(self.name, Outcome.VALID, summary, evidence)
+
+    def _too_little(self, history: History, ledger: Ledger, flawed: bool) -> list[str]:
+        """Which least evidence is missing."""
+        missing = []
+        if len(ledger.acknowledged) < self.min_acknowledged:
+            missing.append(
+                f"only {len(ledger.acknowledged)} writes were acknowledged, at least {self.min_acknowledged} are needed"
+            )
+        if not _before(history, ledger):
+            missing.append("no write was acknowledged before the fault")
+        if ledger.reused:
+            missing.append(f"{len(ledger.reused)} ids were written more than once, such as {_ids(ledger.reused)}")
+        if ledger.never_read and not flawed:
+            missing.append(
+                f"{len(ledger.never_read)} writes were acknowledged after the verifying read began and are not in it"
+            )
+        if ledger.unexpected:
+            missing.append(f"{len(ledger.unexpected)} ids were read that no record says were written")
+        return missing
+
+    def _evidence(self, history: History, ledger: Ledger, reading: Reading) -> dict[str, Json]:
+        return {
+            "min_acknowledged": self.min_acknowledged,
+            "acknowledged": len(ledger.acknowledged),
+            "acknowledged_before_fault": _before(history, ledger),
+            "stable": ledger.stable,
+            "lost": len(ledger.lost),
+            "lost_by_phase": _by_phase(history, ledger.lost),
+            "lost_first": [_row(history, write) for write in ledger.lost[:EXAMPLES_MAX]],
+            "lost_last": [_row(history, write) for write in ledger.lost[-1:]],
+            "duplicated": len(ledger.duplicated),
+            "never_read": len(ledger.never_read),
+            "failed": ledger.failed,
+            "resurrected": len(ledger.resurrected),
+            "indeterminate": ledger.indeterminate,
+            "indeterminate_recovered": ledger.recovered,
+            "indeterminate_not_recovered": ledger.indeterminate - ledger.recovered,
+            "unexpected": len(ledger.unexpected),
+            "read_ids": reading.times.total(),
+            "read_pages": len(reading.pages),
+            "read_took_s": (reading.end_ns - reading.begin_ns) / NS_PER_S,
+        }
+
+
+def durability(min_acknowledged: int = 50) -> Durability:
+    """Every write acknowledged before the verifying read is in it once, and no write that failed; see the evidence.
+
+    Deletes do not exist yet. A write that nobody knows the end of counts neither way. The verdict names the crash that
+    was survived, which is never a loss of power. A failed or partial verifying read is UNKNOWN, never a loss.
+
+    Args:
+        min_acknowledged: acknowledged writes needed in all, so that none lost means something.
+    """
+    return Durability(min_acknowledged)
+
+
+def _findings(history: History, ledger: Ledger, untold: bool) -> list[str]:
+    """What is wrong, the first writes of each kind in words; what was never invoked, only where all was recorded."""
+    found = [
+        f"{write.id!r} is lost: {write.process} had it acknowledged {moment(history, write.end_ns)}"
+        for write in ledger.lost[:EXAMPLES_MAX]
+    ]
+    found += [f"{write.id!r} was read more than once" for write in ledger.duplicated[:EXAMPLES_MAX]]
+    found += [
+        f"{write.id!r} is there although its write failed {moment(history, write.end_ns)} ({write.process})"
+        for write in ledger.resurrected[:EXAMPLES_MAX]
+    ]
+    if not untold:
+        found += [f"{name!r} was read, but never written" for name in ledger.unexpected[:EXAMPLES_MAX]]
+    return found
+
+
+def _counts(history: History, ledger: Ledger) -> str:
+    """The wrong fates counted, and when the first lost write was acknowledged."""
+    parts = []
+    if ledger.lost:
+        first, last = ledger.lost[0], ledger.lost[-1]
+        parts.append(
+            f"{len(ledger.lost)} of {len(ledger.acknowledged)} acknowledged writes are lost: the first, {first.id!r}, "
+            f"was acknowledged {moment(history, first.end_ns)}, the last, {last.id!r}, {moment(history, last.end_ns)}"
+        )
+    for count, text in (
+        (len(ledger.duplicated), "were read more than once"),
+        (len(ledger.resurrected), "are there although they failed"),
+        (len(ledger.unexpected), "were read but never written"),
+    ):
+        if count:
+            parts.append(f"{count} ids {text}")
+    return "; ".join(parts)
+
+
+def _before(history: History, ledger: Ledger) -> int:
+    """How many writes were acknowledged before the first injection."""
+    injections = [at for fault in history.faults() if (at := fault.at("inject")) is not None]
+    return bisect_left(ledger.acknowledged, min(injections), key=_end_ns) if injections else 0
+
+
+def _survived(history: History) -> str:
+    """The crashes that took effect, in words; empty where none did."""
+    window = load_window(history)
+    hit = [fault for fault in history.faults() if fault_doubt(fault, window) is None]
+    kinds: dict[str, list[str]] = {}
+    for fault in hit:
+        kinds.setdefault(CRASHES.get(fault.name, "no crash known to this checker"), []).append(fault_text(fault))
+    return "; ".join(f"{crash}, by {', '.join(texts)}" for crash, texts in kinds.items())
+
+
+def _write_gap(ledger: Ledger, window: tuple[int, int]) -> tuple[int, int]:
+    begin, end = window
+    return longest_gap([write.end_ns for write in ledger.acknowledged if begin <= write.end_ns <= end], begin, end)
+
+
+def _by_phase(history: History, writes: list[Write]) -> dict[str, Json]:
+    """How many of the writes, in order of their ends, ended in each of the load's phases."""
+    spans = {name: span for name in LOAD_PHASES if (span := history.phase(name)) is not None}
+    return {
+        name: bisect_left(writes, end, key=_end_ns) - bisect_left(writes, begin, key=_end_ns)
+        for name, (begin, end) in spans.items()
+    }
+
+
+def _row(history: History, write: Write) -> dict[str, Json]:
+    return {"id": write.id, "acknowledged": moment(history, write.end_ns), "process": write.process}
+
+
+def _ids(names: set[Id]) -> str:
+    return ", ".join(sorted(map(repr, names))[:EXAMPLES_MAX])
+
+
+def _end_ns(write: Write) -> int:
+    return write.end_ns
