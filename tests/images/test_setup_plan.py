@@ -281,6 +281,7 @@ def test_a_set_up_does_its_plan_once(
 
     monkeypatch.setattr(engine, "answers", lambda: True)
     monkeypatch.setattr(setup, "inotify_below", dict)
+    monkeypatch.setattr(setup.node, "sweep", lambda: None)
     monkeypatch.setattr(build, "build_image", build_image)
     monkeypatch.setattr(build, "build_program", lambda _, program, __: build.program_folder(program).mkdir())
     planned = len(plan(catalogue, Steps(Console(file=io.StringIO()), cache.root() / "log")))
