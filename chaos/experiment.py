@@ -246,7 +246,7 @@ class _Experiment:
             inside.ready()
         port = plan.workload.port or plan.stack.node_port
         address = self.cluster.address(port) if port else None
-        return View(plan.stack, self.namespace, recorder, inside, address)
+        return View(plan.stack, self.namespace, recorder, inside, address, plan.workload.scheme)
 
     def _questions(self) -> tuple[list[str], list[str]]:
         """The names and URLs of the stack's stable identities, asked for all along."""

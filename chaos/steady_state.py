@@ -26,6 +26,7 @@ class View:
     recorder: Recorder
     inside: Inside
     address: str | None
+    scheme: str = "http"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _names_resolve(view: View, timeout_s: float) -> None:
 
 
 def _entry_answers(view: View, timeout_s: float) -> None:
-    if view.address is None:
+    if view.address is None or view.scheme != "http":  # a port always accepts: only an application's answer would count
         return
     address = view.address
 

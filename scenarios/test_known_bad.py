@@ -2,9 +2,9 @@
 
 import pytest
 
-from kindstorm.checkers import INVALID, UNKNOWN, availability
+from kindstorm.checkers import INVALID, UNKNOWN, availability, durability
 from kindstorm.faults import kill_pod
-from kindstorm.profiles import HTTP_READS
+from kindstorm.profiles import DOCUMENT_WRITES, HTTP_READS
 from kindstorm.steady import WORKLOADS_READY
 from kindstorm.targets import one, pod
 
@@ -29,6 +29,21 @@ def test_a_service_that_selects_nothing_is_invalid(experiment, stacks):
             steady=(WORKLOADS_READY,),
         )
         run.judge(availability(**BUDGET), **({"expect": expected} if expected else {}))
+
+
+def keeps_nothing(document):
+    """Edit mongodb's Deployment so that its documents live in the pod and die with it."""
+    if document["metadata"]["name"] == "mongodb-depl":
+        document["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
+
+
+@pytest.mark.smoke
+def test_a_database_without_a_volume_is_invalid(experiment, stacks):
+    """Its pod dies and takes the acknowledged documents along; with a volume they survive (test_data_persistence)."""
+    workload = DOCUMENT_WRITES.with_(port=30082, username="username", password="password")  # noqa: S106 - documented
+    stack = stacks.mongo().patched(keeps_nothing, name="mongo-keeps-nothing")
+    run = experiment(stack=stack, workload=workload, faults=[kill_pod(one("mongodb"))])
+    run.judge(durability(), expect=INVALID)
 
 
 @pytest.mark.smoke
