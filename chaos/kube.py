@@ -7,6 +7,7 @@ resumed where they broke off.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,13 +84,15 @@ class Kube:
             raise ClusterError(f"{kubeconfig} is not a kubeconfig with a current context: {error}") from error
         self._client.configuration.retries = False
         self._lock = threading.Lock()
+        # What kinds there are is kept in a file, by default one that stays in the machine's temporary folder for ever.
+        self._scratch = tempfile.TemporaryDirectory(prefix="kindstorm-api-")
         self._dynamic: Any = None
 
     def _resource(self, kind: str, api_version: str | None = None) -> Any:
         with self._lock:
             try:
                 if self._dynamic is None:
-                    self._dynamic = DynamicClient(self._client)
+                    self._dynamic = DynamicClient(self._client, cache_file=f"{self._scratch.name}/kinds.json")
                 return self._dynamic.resources.get(api_version=api_version or API_VERSIONS.get(kind, "v1"), kind=kind)
             except ResourceNotFoundError:
                 raise StackError(f"this cluster has no kind {kind} in {api_version or 'v1'}") from None

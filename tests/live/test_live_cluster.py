@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from chaos import cluster as clusters
 from chaos import provision
 from chaos.cluster import Cluster
 from chaos.errors import ClusterError
+from chaos.kube import Kube
 from images import catalogue
 from images.engine import docker
 from images.setup import kind_command
@@ -94,3 +98,17 @@ def test_a_cluster_off_its_baseline_is_made_anew_and_the_report_says_so(cluster:
     assert fresh.name != cluster.name
     assert cluster.name not in {entry["cluster"] for entry in clusters.node_containers().values()}
     assert any(cluster.name in note and "somebody" in note for note in session.notes)
+
+
+def test_speaking_to_a_cluster_leaves_no_file_behind(cluster: Cluster) -> None:
+    """What the client keeps of the cluster's kinds goes with the connection, not into the temporary folder for ever."""
+    temporary = Path(tempfile.gettempdir())
+    before = set(temporary.glob("osrcp-*"))
+    kube = Kube(cluster.kubeconfig)
+    assert kube.list("Node")
+    scratch = Path(kube._scratch.name)
+    assert (scratch / "kinds.json").exists()
+    del kube
+    gc.collect()
+    assert not scratch.exists()
+    assert set(temporary.glob("osrcp-*")) == before
