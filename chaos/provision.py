@@ -182,12 +182,10 @@ def sweep(kind_driver: Kind, *, keep: bool) -> list[str]:
     return removed
 
 
-def reusable(spec: ClusterSpec) -> str | None:
-    """The name of a kept cluster of ours with this configuration, or None."""
-    for entry in clusters.node_containers().values():
-        if entry["config"] == spec.digest and entry["state"] == "running":
-            return entry["cluster"]
-    return None
+def reusable(spec: ClusterSpec) -> list[str]:
+    """The names of kept clusters of ours with this configuration, whoever holds them."""
+    nodes = clusters.node_containers().values()
+    return sorted({n["cluster"] for n in nodes if n["config"] == spec.digest and n["state"] == "running"})
 
 
 def _marked_image(spec: ClusterSpec) -> str:

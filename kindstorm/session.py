@@ -219,10 +219,10 @@ class Session:
 
     def _kept(self, spec: ClusterSpec) -> Cluster | None:
         """A kept cluster of this configuration at its baseline; one that is not is removed, and the report says so."""
-        name = provision.reusable(spec)
+        free = (name for name in provision.reusable(spec) if self._lease.enter_context(clusters.leased(name)))
+        name = next(free, None)
         if name is None:
             return None
-        self._hold(name)
         try:
             cluster = provision.attach(spec, name)
             found = self._deviations(cluster, 30)

@@ -281,9 +281,9 @@ def test_a_kept_cluster_is_known_by_its_configuration(world: Any) -> None:
     """Running, and of exactly this digest."""
     world.add("other", config="else")
     world.add("stopped", "exited", SPEC.digest)
-    assert provision.reusable(SPEC) is None
+    assert provision.reusable(SPEC) == []
     world.add("fit", config=SPEC.digest)
-    assert provision.reusable(SPEC) == "fit"
+    assert provision.reusable(SPEC) == ["fit"]
 
 
 @pytest.mark.parametrize(("code", "said"), [(0, ""), (1, "no space left")])

@@ -58,6 +58,7 @@ class World:
         self.log: list[str] = []
         self.made: list[FakeCluster] = []
         self.kept: FakeCluster | None = None
+        self.held: list[str] = []
         self.swept: list[str] = []
         self.errors: dict[str, BaseException] = {}
         self.missing: set[str] = set()
@@ -96,9 +97,9 @@ class World:
         """See chaos.provision."""
         self.step("remember", cluster.name)
 
-    def reusable(self, _spec: object) -> str | None:
+    def reusable(self, _spec: object) -> list[str]:
         """See chaos.provision."""
-        return self.kept.name if self.kept else None
+        return [*self.held, *([self.kept.name] if self.kept else [])]
 
     def name_in(self, kubeconfig: Path) -> str:
         """See chaos.provision."""
@@ -309,11 +310,18 @@ def test_a_kept_cluster_that_deviates_is_made_anew(tmp_path: Path, world: World)
 
 
 def test_a_kept_cluster_that_another_session_holds_is_left_alone(tmp_path: Path, world: World) -> None:
-    """It is said who has it; the cluster is neither taken up nor removed."""
+    """It is neither taken up nor removed: another kept one is, and where there is none a new one is made."""
+    world.held = ["kindstorm-held"]
     world.kept = FakeCluster("kindstorm-kept")
-    with clusters.leased("kindstorm-kept"), pytest.raises(ClusterError, match="another session holds the cluster"):
-        kept_session(tmp_path).sound_cluster()
-    assert world.log == ["sweep keep=True"]
+    with clusters.leased("kindstorm-held"):
+        session = kept_session(tmp_path)
+        assert session.sound_cluster() is world.kept
+        with clusters.leased("kindstorm-kept") as free:
+            assert not free
+        assert kept_session(tmp_path).sound_cluster() is world.made[0]
+        session.finish()
+    assert world.log[:2] == ["sweep keep=True", "attach kindstorm-kept"]
+    assert world.log[2:4] == ["sweep keep=True", "create kindstorm-0"]
 
 
 def test_a_kept_cluster_that_cannot_be_taken_up_is_made_anew(tmp_path: Path, world: World) -> None:
