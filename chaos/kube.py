@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 import urllib3
+import yaml
 from kubernetes import config  # noqa: TID251 - this is the one place
 from kubernetes.client.exceptions import ApiException  # noqa: TID251
 from kubernetes.dynamic import DynamicClient  # noqa: TID251
@@ -79,10 +80,15 @@ class Kube:
 
     def __init__(self, kubeconfig: Path) -> None:
         try:
+            kubeconfig.open("rb").close()
             self._client: Any = config.new_client_from_config(config_file=str(kubeconfig))
-        except config.ConfigException as error:
-            raise ClusterError(f"{kubeconfig} is not a kubeconfig with a current context: {error}") from error
+        except OSError as error:
+            raise ClusterError(f"the kubeconfig {kubeconfig} cannot be read: {error.strerror or error}") from error
+        except (config.ConfigException, yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
+            said = " ".join(str(error).split())
+            raise ClusterError(f"{kubeconfig} is not a kubeconfig with a current context: {said}") from error
         self._client.configuration.retries = False
+        _bound(self._client.rest_client)
         self._lock = threading.Lock()
         # What kinds there are is kept in a file, by default one that stays in the machine's temporary folder for ever.
         self._scratch = tempfile.TemporaryDirectory(prefix="kindstorm-api-")
@@ -96,7 +102,7 @@ class Kube:
                 return self._dynamic.resources.get(api_version=api_version or API_VERSIONS.get(kind, "v1"), kind=kind)
             except ResourceNotFoundError:
                 raise StackError(f"this cluster has no kind {kind} in {api_version or 'v1'}") from None
-            except (ApiException, urllib3.exceptions.HTTPError) as error:
+            except (ApiException, urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: it is none
                 raise ClusterError(f"the API server does not answer: {_reason(error)}") from error
 
     def _ask(self, what: str, call: Callable[[], Any]) -> Any:
@@ -198,9 +204,9 @@ class Kube:
 
     def server_version(self) -> str:
         """What the API server says it is, such as v1.37.0."""
-        answer = self._client.rest_client.pool_manager.request(
-            "GET", self._client.configuration.host + "/version", timeout=REQUEST_S, retries=False
-        )
+        url = self._client.configuration.host + "/version"
+        http = self._client.rest_client.pool_manager
+        answer = self._ask("get /version", lambda: http.request("GET", url, timeout=REQUEST_S, retries=False))
         return str(orjson.loads(answer.data)["gitVersion"])
 
     def logs(self, pod: str, namespace: str, container: str, *, limit_bytes: int = 1 << 22) -> str:
@@ -220,6 +226,16 @@ class Kube:
         resource = self._resource(kind)
         host = self._client.configuration.host
         return Watch(kind, host + resource.path(namespace=namespace), self._client.rest_client.pool_manager)
+
+
+def _bound(rest: Any) -> None:
+    """Let no request wait for ever: asking which kinds there are has no time limit of its own."""
+    request = rest.request
+
+    def bounded(*args: Any, _request_timeout: Any = None, **options: Any) -> Any:
+        return request(*args, _request_timeout=_request_timeout or REQUEST_S, **options)
+
+    rest.request = bounded
 
 
 class ApiRefusal(ClusterError):

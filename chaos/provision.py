@@ -124,7 +124,13 @@ def attach(spec: ClusterSpec, name: str) -> Cluster:
 
 def name_in(kubeconfig: Path) -> str:
     """The name of our cluster that a kubeconfig leads to; raises ClusterError where it is none of ours."""
-    mark = Kube(kubeconfig).raw("ConfigMap", MARK, "kube-system")
+    try:
+        mark = Kube(kubeconfig).raw("ConfigMap", MARK, "kube-system")
+    except ClusterError as error:
+        raise ClusterError(
+            f"the cluster of --kubeconfig cannot be taken up: {error}; name a kubeconfig of a kept cluster that "
+            "runs (`kindstorm clusters` shows them), or leave --kubeconfig out"
+        ) from error
     if mark is None or mark.get("data", {}).get("owner") != owner():
         raise ClusterError(
             f"the cluster of {kubeconfig} does not carry our mark; kindstorm makes its own and touches no other: "

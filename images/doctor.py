@@ -73,6 +73,9 @@ def _engine(catalogue: Catalogue, version: str | None) -> Finding:
     need = "container engine"
     if version is not None:
         return Finding(need, f"Docker {version}", ok=True)
+    if engine.elsewhere() is not None:
+        remedy = f"start the one at DOCKER_HOST={engine.elsewhere()}, or unset DOCKER_HOST"
+        return Finding(need, "does not answer", False, remedy, True)
     if engine.installed():
         if os.geteuid() == 0:
             return Finding(need, "installed, does not answer", False, "setup starts it")

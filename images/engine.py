@@ -28,6 +28,8 @@ def docker(*args: str, stdin: bytes | None = None, timeout_s: float = 120) -> st
         done = subprocess.run(["docker", *args], input=stdin, capture_output=True, timeout=timeout_s, check=False)
     except FileNotFoundError:
         raise ClusterError("docker is not on this machine's PATH; run `kindstorm setup`") from None
+    except OSError as error:
+        raise ClusterError(f"docker cannot be run: {error.strerror}; look after the file that PATH leads to") from None
     except subprocess.TimeoutExpired:
         raise ClusterError(f"`docker {' '.join(args[:3])}` did not end within {timeout_s:.0f} s") from None
     if done.returncode != 0:
@@ -126,10 +128,24 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+def elsewhere() -> str | None:
+    """Where DOCKER_HOST says that the engine is: one that somebody else starts; None where it says nothing."""
+    return os.environ.get("DOCKER_HOST") or None
+
+
+def require_ours() -> None:
+    """Raise ClusterError where no engine that we started here would ever be asked."""
+    if elsewhere() is not None:
+        raise ClusterError(
+            f"no Docker engine answers at DOCKER_HOST={elsewhere()}; start that one, or unset DOCKER_HOST"
+        )
+
+
 def ensure() -> None:
     """Make sure an engine answers, starting an installed one; raises ClusterError saying what to do otherwise."""
     if answers():
         return
+    require_ours()
     if os.geteuid() != 0:
         raise ClusterError("no Docker engine answers; start it, or add yourself to the docker group, or run as root")
     if not installed():

@@ -37,7 +37,10 @@ def import_images(container: str, archive: Path, *, unpack: bool = True) -> None
     """Stream an archive of images into the container runtime of one node; raises ImageError when that fails."""
     command = ["docker", "exec", "--interactive", container, *_IMPORT, *([] if unpack else ["--no-unpack"]), "-"]
     with archive.open("rb") as images:
-        done = subprocess.run(command, stdin=images, capture_output=True, timeout=IMPORT_S, check=False)
+        try:
+            done = subprocess.run(command, stdin=images, capture_output=True, timeout=IMPORT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise ImageError(f"images were not imported into {container} within {IMPORT_S} s; try again") from None
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
         raise ImageError(f"images cannot be imported into {container}: {reason[0]}")

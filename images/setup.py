@@ -65,6 +65,7 @@ def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
 def _ensure_engine(catalogue: Catalogue, steps: Steps) -> None:
     if engine.answers():
         return
+    engine.require_ours()
     if not engine.installed():
         with steps.step("install the container engine"):
             engine.install(catalogue, steps)

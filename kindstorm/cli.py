@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+import traceback
 from typing import Annotated
 
 import typer
@@ -11,7 +14,7 @@ from rich.table import Table
 
 from chaos import cluster as clusters
 from chaos import journal, provision, undo
-from chaos.errors import ClusterError, HarnessError
+from chaos.errors import ClusterError, HarnessError, machine_told
 from chaos.kube import Kube
 from images import cache, engine, inventory
 from images import catalogue as catalogues
@@ -23,6 +26,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 images = typer.Typer(no_args_is_help=True, help="The images that clusters and stacks are made of.")
 app.add_typer(images, name="images")
 console = Console(highlight=False)
+
+DEFECT = 70
+"""The exit code of a defect of ours (EX_SOFTWARE of sysexits.h)."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 Kubernetes = Annotated[list[str] | None, typer.Option("--kubernetes", help="A line of Kubernetes, such as 1.37.")]
 
@@ -124,9 +132,33 @@ def _show(table: Table) -> None:
 
 
 def main() -> None:
-    """Entry point: the harness's own errors become one sentence and exit code 1."""
+    """Entry point: what goes wrong is one sentence and an exit code; a defect of ours keeps its traceback in a file."""
     try:
-        app()
+        with machine_told():
+            app()
     except HarnessError as error:
-        Console(stderr=True).print(f"kindstorm: {error}", style="red", markup=False)
+        _complain(str(error))
         sys.exit(1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _complain("interrupted; what was finished stays, what was half made is cleared away at the next start")
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever is left is a defect, and its traceback is kept
+        _complain(f"this is a defect of kindstorm ({type(error).__name__}: {error}); {_kept_traceback(error)}")
+        sys.exit(DEFECT)
+
+
+def _complain(sentence: str) -> None:
+    Console(stderr=True).print(f"kindstorm: {sentence}", style="red", markup=False, highlight=False)
+
+
+def _kept_traceback(error: Exception) -> str:
+    """Keep it in a file of the cache, or on the terminal where there can be none; says where it is."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        path = cache.folder("logs") / f"defect-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+        path.write_text(text)
+    except (HarnessError, OSError):
+        sys.stderr.write(text)
+        return "its traceback stands above"
+    return f"please report it with its traceback, {path}"

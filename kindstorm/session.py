@@ -19,7 +19,15 @@ from rich.console import Console
 from chaos import cluster as clusters
 from chaos import experiment, journal, provision, report, undo
 from chaos.cluster import Cluster, ClusterSpec
-from chaos.errors import ClusterError, HarnessError, HistoryError, ImageError, StackError, Unsupported
+from chaos.errors import (
+    ClusterError,
+    HarnessError,
+    HistoryError,
+    ImageError,
+    StackError,
+    Unsupported,
+    machine_told,
+)
 from chaos.history import History
 from chaos.kind import Kind
 from chaos.nemesis import Fault
@@ -33,6 +41,10 @@ from kindstorm.run import Run
 from load.driver import LocustLoad
 from load.profiles import Workload
 from load.verifier import DocumentVerifier
+
+STILL_S = 10
+TAKE_UP_S = 30
+"""How long a cluster may take to be at its baseline: the session's own between experiments, and one of another's."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,8 @@ class Session:
                 self.origins,
             )
             self.say(f"{name}: ")
-            history = experiment.run(plan, cluster, LocustLoad, DocumentVerifier, self.say)
+            with machine_told():
+                history = experiment.run(plan, cluster, LocustLoad, DocumentVerifier, self.say)
         except BaseException as error:
             history = History(())
             with contextlib.suppress(HarnessError):
@@ -165,14 +178,17 @@ class Session:
 
     # ---- the cluster
 
+    @machine_told()
     def sound_cluster(self) -> Cluster:
         """The session's cluster at its baseline; one that is not is put aside, remade, and the report says so."""
         if self.options.rejudge is not None:
             raise Unsupported("stored runs are judged again without a cluster, and this test needs one")
         if self._cluster is not None:
-            found = self._deviations(self._cluster, 10)
+            found = self._deviations(self._cluster, STILL_S)
             if not found:
                 return self._cluster
+            if self.options.kubeconfig is not None:
+                raise self._not_ours_to_remove(self._cluster.name, found)
             self._put_aside(self._cluster.name, found)
             self._drop()
         try:
@@ -201,21 +217,36 @@ class Session:
         return provision.driver(command, self.directory / "kind.log")
 
     def _lease_cluster(self) -> Cluster:
+        handed = None if self.options.kubeconfig is None else provision.name_in(self.options.kubeconfig)
         engine.ensure()
         self.origins = setup.require(self.catalogue, self.line)
         image = self.options.node_image or ""
         spec = ClusterSpec(self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=image)
         if engine.inspect_image(spec.base_image) is None:
             raise ImageError(f"the engine has no image {spec.base_image}; pull it, or leave --kind-image out")
-        for name in provision.sweep(self._kind(), keep=self.options.keep or self.options.kubeconfig is not None):
+        for name in provision.sweep(self._kind(), keep=self.options.keep or handed is not None):
             self._forget(name)
             self.notes.append(f"a dead or stale cluster of ours was removed: {name}")
-        if self.options.kubeconfig is not None:
-            name = provision.name_in(self.options.kubeconfig)
-            self._hold(name)
-            return provision.attach(spec, name)
+        if handed is not None:
+            return self._handed(spec, handed)
         kept = self._kept(spec) if self.options.keep else None
         return kept or self._make(spec)
+
+    def _handed(self, spec: ClusterSpec, name: str) -> Cluster:
+        """The cluster that --kubeconfig leads to, at its baseline; whatever it is like, it is never removed."""
+        self._hold(name)
+        cluster = provision.attach(spec, name)
+        found = self._deviations(cluster, TAKE_UP_S)
+        if found:
+            raise self._not_ours_to_remove(name, found)
+        return cluster
+
+    @staticmethod
+    def _not_ours_to_remove(name: str, found: list[str]) -> ClusterError:
+        return ClusterError(
+            f"the cluster {name} of --kubeconfig is not at its baseline: {'; '.join(found)}; it was left as it is: "
+            "put that right, or leave --kubeconfig out for a new cluster"
+        )
 
     def _kept(self, spec: ClusterSpec) -> Cluster | None:
         """A kept cluster of this configuration at its baseline; one that is not is removed, and the report says so."""
@@ -225,7 +256,7 @@ class Session:
             return None
         try:
             cluster = provision.attach(spec, name)
-            found = self._deviations(cluster, 30)
+            found = self._deviations(cluster, TAKE_UP_S)
         except HarnessError as error:
             found = [str(error)]
         else:
@@ -267,6 +298,7 @@ class Session:
 
     # ---- the end
 
+    @machine_told()
     def finish(self) -> Path | None:
         """Write the reports and let go of the cluster; returns the report's path where there was an experiment."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,54 @@ def test_an_error_of_the_harness_has_no_traceback(
     monkeypatch.setattr(setup, "set_up", fail)
     assert run(monkeypatch, "setup") == 1
     assert capsys.readouterr().err == "kindstorm: dockerd does not start: [x]\n"
+
+
+def test_a_refusal_of_the_machine_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder, what is wrong with it and what to do, with exit code 1."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/some")
+
+    monkeypatch.setattr(setup, "set_up", fail)
+    assert run(monkeypatch, "setup") == 1
+    said = capsys.readouterr().err
+    assert said == "kindstorm: /var/lib/some: no space left on device; make room there and try again\n"
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), FileNotFoundError(2, "No such file", "ours")])
+def test_a_defect_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, error: Exception
+) -> None:
+    """In a file that the sentence names; on the terminal where no file can be written."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(setup, "set_up", fail)
+    assert run(monkeypatch, "setup") == cli.DEFECT
+    said = capsys.readouterr().err
+    (kept,) = (tmp_path / "cache" / "logs").glob("defect-*.log")
+    assert said.startswith(f"kindstorm: this is a defect of kindstorm ({type(error).__name__}: ")
+    assert said.endswith(f"please report it with its traceback, {kept}\n")
+    assert "in fail" in kept.read_text()
+    monkeypatch.setenv(cache.VARIABLE, "/proc/none")
+    assert run(monkeypatch, "setup") == cli.DEFECT
+    said = capsys.readouterr().err
+    assert "in fail" in said
+    assert said.endswith("its traceback stands above\n")
+
+
+def test_an_interrupt_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C has the exit code that shells give it, and no traceback."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(setup, "set_up", interrupt)
+    assert run(monkeypatch, "setup") == cli.INTERRUPTED
+    assert capsys.readouterr().err.startswith("kindstorm: interrupted; ")
 
 
 def test_help_names_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,16 @@ from stored_runs import Says, store
 from chaos import cluster as clusters
 from chaos import experiment, journal, provision
 from chaos.cluster import ClusterSpec
-from chaos.errors import ClusterError, FaultError, HistoryError, ImageError, LoadError, StackError, Unsupported
+from chaos.errors import (
+    ClusterError,
+    FaultError,
+    HistoryError,
+    ImageError,
+    LoadError,
+    MachineError,
+    StackError,
+    Unsupported,
+)
 from chaos.history import History
 from chaos.journal import Entry
 from chaos.kind import Kind
@@ -420,6 +430,57 @@ def test_a_kubeconfig_leads_to_the_cluster(tmp_path: Path, world: World) -> None
     session.finish()
     assert world.log == ["sweep keep=True", "attach kindstorm-mine", "remember kindstorm-mine"]
     assert not leased_by_us("kindstorm-mine")
+
+
+def test_a_kubeconfig_of_a_stranger_touches_nothing(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before anything is swept, started or asked for."""
+
+    def stranger(_: Path) -> str:
+        raise ClusterError("not ours")
+
+    monkeypatch.setattr(provision, "name_in", stranger)
+    monkeypatch.setattr(engine, "ensure", lambda: world.log.append("ensure"))
+    session = Session(replace(OPTIONS, runs=tmp_path / "runs", kubeconfig=Path("kindstorm-mine.yaml")))
+    with pytest.raises(ClusterError, match="not ours"):
+        session.sound_cluster()
+    session.finish()
+    assert world.log == []
+
+
+@pytest.mark.parametrize("when", ["taken up", "later"])
+def test_a_handed_cluster_off_its_baseline_is_left_as_it_is(tmp_path: Path, world: World, when: str) -> None:
+    """It is refused and never removed, and its lease is given back."""
+    world.kept = FakeCluster("kindstorm-mine")
+    session = Session(replace(OPTIONS, runs=tmp_path / "runs", kubeconfig=Path("kindstorm-mine.yaml")))
+    if when == "later":
+        session.sound_cluster()
+    world.kept.found = ["node worker was ready"]
+    for _ in range(2):
+        with pytest.raises(ClusterError, match=r"kindstorm-mine of --kubeconfig .* node worker was ready; .* as it is"):
+            session.sound_cluster()
+    session.finish()
+    assert not [line for line in world.log if line.startswith(("delete", "create"))]
+    assert not leased_by_us("kindstorm-mine")
+
+
+def test_a_refusal_of_the_machine_is_a_sentence(
+    session: Session, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk under an experiment is told as one, and stands so in the results; a defect stays what it is."""
+    errors: list[BaseException] = [OSError(errno.ENOSPC, "No space left on device", "/runs/a"), FileNotFoundError("b")]
+
+    def fail(*_: object) -> History:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(experiment, "run", fail)
+    with pytest.raises(MachineError, match=r"^/runs/a: no space left on device; make room there"):
+        run(session)
+    with pytest.raises(FileNotFoundError):
+        run(session)
+    assert [str(r.error)[:7] for r in session.results] == ["/runs/a", "b"]
+    assert world.log[-1].startswith("create")
 
 
 def test_a_kubeconfig_that_fails_fails_the_same_way_again(tmp_path: Path, world: World) -> None:
