@@ -109,6 +109,9 @@ class Kube:
         try:
             return call()
         except ApiException as error:
+            budget = _budget(error)
+            if budget is not None:
+                raise BudgetRefusal(budget, error.status or 0) from error
             raise ApiRefusal(f"{what}: {_reason(error)}", error.status or 0) from error
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(f"{what}: the API server does not answer: {_reason(error)}") from error
@@ -193,6 +196,40 @@ class Kube:
             raise
         return True
 
+    def evict(self, name: str, namespace: str, *, uid: str) -> bool:
+        """Evict the pod of this UID; False where there is none. Raises BudgetRefusal where a budget forbids it now."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        eviction = self._resource("Pod").subresources["eviction"]
+        try:
+            self._ask(
+                f"evict {namespace}/{name}",
+                lambda: eviction.create(body=body, name=name, namespace=namespace, _request_timeout=REQUEST_S),
+            )
+        except ApiRefusal as refusal:
+            if refusal.status in (404, 409):
+                return False
+            raise
+        return True
+
+    def cordon(self, node: str) -> None:
+        """Let nothing more be scheduled onto a node."""
+        self.patch("Node", node, {"spec": {"unschedulable": True}})
+
+    def uncordon(self, node: str) -> bool:
+        """Let pods be scheduled onto a node again; False where there is no such node."""
+        try:
+            self.patch("Node", node, {"spec": {"unschedulable": None}})
+        except ApiRefusal as refusal:
+            if refusal.status == 404:
+                return False
+            raise
+        return True
+
     def scale(self, kind: str, name: str, namespace: str, replicas: int) -> None:
         """Set the wanted number of replicas."""
         self.patch(kind, name, {"spec": {"replicas": replicas}}, namespace)
@@ -244,6 +281,19 @@ class ApiRefusal(ClusterError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class BudgetRefusal(ApiRefusal):
+    """An eviction that a PodDisruptionBudget does not allow now; the message is what the server says of the budget."""
+
+
+def _budget(error: ApiException) -> str | None:
+    """What a PodDisruptionBudget has against an eviction; None where it is not a budget that refuses."""
+    try:
+        causes = orjson.loads(error.body or b"")["details"]["causes"]
+        return next((str(c["message"]) for c in causes if c.get("reason") == "DisruptionBudget"), None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _reason(error: Exception) -> str:

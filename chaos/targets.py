@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chaos.errors import FaultError
+from chaos.kind import ENTRY
 from chaos.kube import Seen
 from chaos.recorder import Recorder
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+"""The label that kubeadm gives to control planes."""
 
 
 class Target(Protocol):
@@ -16,6 +20,13 @@ class Target(Protocol):
 
     def resolve(self, recorder: Recorder, rng: random.Random) -> Seen:
         """The pod this means now; raises FaultError where there is none."""
+
+
+class NodeTarget(Protocol):
+    """Resolves to one worker that may be hit."""
+
+    def resolve_node(self, recorder: Recorder, rng: random.Random) -> Seen:
+        """The node this means now; raises FaultError where there is none, or none that may be hit."""
 
 
 def victims(recorder: Recorder) -> list[Seen]:
@@ -52,6 +63,43 @@ class Named:
         return pod
 
 
+@dataclass(frozen=True)
+class NodeOf:
+    """The node that a pod runs on."""
+
+    pod: Target
+
+    def resolve_node(self, recorder: Recorder, rng: random.Random) -> Seen:
+        """See NodeTarget."""
+        found = self.pod.resolve(recorder, rng)
+        if not found.state["node"]:
+            raise FaultError(f"the pod {found.name} runs on no node yet; the fault has no target")
+        return _worker(recorder, str(found.state["node"]))
+
+
+@dataclass(frozen=True)
+class NamedNode:
+    """The node of exactly this name."""
+
+    name: str
+
+    def resolve_node(self, recorder: Recorder, rng: random.Random) -> Seen:  # noqa: ARG002 - as in Named
+        """See NodeTarget."""
+        return _worker(recorder, self.name)
+
+
+def _worker(recorder: Recorder, name: str) -> Seen:
+    """A node that may be hit: its loss must be the stack's trouble, not the cluster's or the clients'."""
+    found = recorder.get("Node", name)
+    if found is None:
+        raise FaultError(f"there is no node {name}; the fault has no target")
+    if CONTROL_PLANE in found.labels:
+        raise FaultError(f"the node {name} is a control plane; a fault may hit workers only")
+    if ENTRY in found.labels:
+        raise FaultError(f"the node {name} is the entry worker, through which all clients come; it is never a target")
+    return found
+
+
 def one(prefix: str = "") -> One:
     """One ready pod (whose name begins with ``prefix``), chosen by the seed."""
     return One(prefix)
@@ -65,3 +113,13 @@ def pod(name: str) -> Named:
 def ordinal(statefulset: str, number: int) -> Named:
     """A StatefulSet's pod by its ordinal."""
     return Named(f"{statefulset}-{number}")
+
+
+def node(name: str) -> NamedNode:
+    """The worker of this name."""
+    return NamedNode(name)
+
+
+def node_of(target: str | Target) -> NodeOf:
+    """The worker that a pod runs on when the fault is injected; a pod's name, or any pod target."""
+    return NodeOf(Named(target) if isinstance(target, str) else target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chaos import journal
 from chaos.errors import FaultError
 from chaos.journal import Entry
@@ -15,7 +17,11 @@ def _scale(kube: Kube, kind: str, name: str, namespace: str, replicas: int) -> s
     return f"{kind} {name} wants {replicas} replicas again"
 
 
-_VERBS = {"scale": _scale}
+def _uncordon(kube: Kube, node: str) -> str:
+    return f"pods may go to node {node} again" if kube.uncordon(node) else f"node {node} is gone"
+
+
+_VERBS: dict[str, Callable[..., str]] = {"scale": _scale, "uncordon": _uncordon}
 
 
 def undo(kube: Kube, entry: Entry) -> str:

@@ -1,5 +1,5 @@
 """What faults can be aimed at."""
 
-from chaos.targets import one, ordinal, pod
+from chaos.targets import node, node_of, one, ordinal, pod
 
-__all__ = ["one", "ordinal", "pod"]
+__all__ = ["node", "node_of", "one", "ordinal", "pod"]

@@ -54,6 +54,12 @@ def workload(kind: str, name: str, replicas: int, **state: Json) -> Seen:
     return seen(kind, name, **(whole | state))
 
 
+def node(name: str, labels: dict[str, str] | None = None, **state: Json) -> Seen:
+    """A ready worker, unless ``state`` or its labels say otherwise."""
+    whole: dict[str, Json] = {"ready": True, "unschedulable": False, "taints": []}
+    return seen("Node", name, labels=labels, **(whole | state))
+
+
 class Picture:
     """Stands in for the recorder: a wait that finds nothing takes the next step, and times out when none is left."""
 

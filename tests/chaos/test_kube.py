@@ -15,8 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 from cluster_fakes import pod_json
+from kubernetes.client.exceptions import ApiException  # noqa: TID251 - what chaos.kube is handed
 
-from chaos.kube import Change, Seen, Watch
+from chaos.kube import ApiRefusal, BudgetRefusal, Change, Kube, Seen, Watch
 
 LONG_S = 20.0
 
@@ -360,3 +361,74 @@ def test_close_before_the_start() -> None:
     watch = Watch("Pod", "http://127.0.0.1:9/nobody", urllib3.PoolManager())
     watch.close()
     assert list(watch) == []
+
+
+class Asked:
+    """A resource that notes what it is asked and answers each time with the next error, or with nothing."""
+
+    def __init__(self, *errors: ApiException) -> None:
+        self.errors = list(errors)
+        self.bodies: list[dict[str, Any]] = []
+        self.subresources = {"eviction": self}
+
+    def create(self, body: dict[str, Any], name: str, namespace: str, **_: object) -> None:
+        """See kubernetes.dynamic."""
+        assert body["metadata"] == {"name": name, "namespace": namespace}
+        self._answer(body)
+
+    def patch(self, body: dict[str, Any], **_: object) -> Any:
+        """See kubernetes.dynamic."""
+        self._answer(body)
+        meta = {"name": "w1", "uid": "u", "resourceVersion": "1"}
+        return type("Patched", (), {"to_dict": lambda _: {"metadata": meta}})()
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        self.bodies.append(body)
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+def asking(resource: Asked) -> Kube:
+    """A connection to that resource alone."""
+    kube = Kube.__new__(Kube)
+    kube._resource = lambda *_: resource  # type: ignore[method-assign]
+    return kube
+
+
+def refused(status: int, **body: Any) -> ApiException:
+    """What the client raises of an answer."""
+    error = ApiException(status=status, reason="as it says")
+    error.body = json.dumps({"message": "no", **body}).encode()
+    return error
+
+
+def test_an_eviction_is_of_this_very_pod() -> None:
+    """It asks for the UID; a pod that is gone, or has another UID by now, is not evicted and no error."""
+    resource = Asked()
+    assert asking(resource).evict("web-1", "ns", uid="u")
+    assert resource.bodies[0]["deleteOptions"] == {"preconditions": {"uid": "u"}}
+    for status in (404, 409):
+        assert not asking(Asked(refused(status))).evict("web-1", "ns", uid="u")
+
+
+def test_only_a_budgets_refusal_is_one() -> None:
+    """A 429 with a budget among its causes says the budget's words; any other refusal is just that."""
+    cause = {"reason": "DisruptionBudget", "message": "The disruption budget b needs 2 healthy pods and has 2"}
+    with pytest.raises(BudgetRefusal, match=r"^The disruption budget b needs 2"):
+        asking(Asked(refused(429, details={"causes": [{"reason": "x"}, cause]}))).evict("web-1", "ns", uid="u")
+    for body in ({}, {"details": None}, {"details": {"causes": [{"reason": "x"}]}}, {"details": {"causes": ["x"]}}):
+        with pytest.raises(ApiRefusal, match="evict ns/web-1: 429: no") as told:
+            asking(Asked(refused(429, **body))).evict("web-1", "ns", uid="u")
+        assert not isinstance(told.value, BudgetRefusal)
+
+
+def test_a_node_is_cordoned_and_opened() -> None:
+    """A node that is gone needs no opening; another refusal goes up."""
+    resource = Asked()
+    kube = asking(resource)
+    kube.cordon("w1")
+    assert kube.uncordon("w1")
+    assert [body["spec"]["unschedulable"] for body in resource.bodies] == [True, None]
+    assert not asking(Asked(refused(404))).uncordon("w1")
+    with pytest.raises(ApiRefusal):
+        asking(Asked(refused(403))).uncordon("w1")

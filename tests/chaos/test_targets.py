@@ -6,13 +6,15 @@ import random
 from typing import Any
 
 import pytest
-from cluster_fakes import Picture, pod
+from cluster_fakes import Picture, node, pod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.errors import FaultError
+from chaos.kind import ENTRY
 from chaos.kube import Seen
-from chaos.targets import Target, one, ordinal, victims
+from chaos.targets import CONTROL_PLANE, NodeTarget, Target, node_of, one, ordinal, victims
+from chaos.targets import node as named_node
 from chaos.targets import pod as named
 
 PROBE = pod("kindstorm-probe", labels={"kindstorm.dev/probe": "true"})
@@ -77,3 +79,39 @@ def test_victims_may_be_unready() -> None:
     """Alive is not ready."""
     recorder: Any = Picture(pod("a", ready=False), pod("b", deleting=True), PROBE)
     assert [p.name for p in victims(recorder)] == ["a"]
+
+
+def hit_node(target: NodeTarget, *objects: Seen, seed: int = 1) -> Seen:
+    """What a node target means in this picture."""
+    recorder: Any = Picture(*objects)
+    return target.resolve_node(recorder, random.Random(seed))  # noqa: S311
+
+
+@pytest.mark.parametrize("target", [node_of("web-1"), node_of(one("web-1")), named_node("w2")], ids=str)
+def test_a_node_is_found_when_it_is_asked_for(target: NodeTarget) -> None:
+    """By a pod's name, by any pod target, or by its own name: it is where the pod runs now."""
+    for place in ("w2", "w1"):
+        nodes = (node("w1"), node("w2"))
+        expected = "w2" if target == named_node("w2") else place
+        assert hit_node(target, *nodes, pod("web-0", node="w1"), pod("web-1", node=place)).name == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"), [(CONTROL_PLANE, "is a control plane"), (ENTRY, "is the entry worker, through which")]
+)
+def test_only_workers_of_the_stack_may_be_hit(label: str, reason: str) -> None:
+    """Neither by its name nor by a pod that runs there: a sentence says why not."""
+    there = (node("w1", {label: "true"}), pod("web-1", node="w1"))
+    for target in (named_node("w1"), node_of("web-1")):
+        with pytest.raises(FaultError, match=f"the node w1 {reason}"):
+            hit_node(target, *there)
+
+
+def test_a_node_that_is_not_there() -> None:
+    """Neither a node that nobody has seen nor the node of a pod that has none yet is a target."""
+    with pytest.raises(FaultError, match="there is no node w9; the fault has no target"):
+        hit_node(named_node("w9"), node("w1"))
+    with pytest.raises(FaultError, match="the pod web-1 runs on no node yet; the fault has no target"):
+        hit_node(node_of("web-1"), node("w1"), pod("web-1", node=None))
+    with pytest.raises(FaultError, match="there is no pod web-1"):
+        hit_node(node_of("web-1"), node("w1"))

@@ -71,3 +71,22 @@ def test_what_could_not_be_undone_stays_on_the_journal() -> None:
     with pytest.raises(ClusterError):
         undo(kube, entry)
     assert journal.pending() == [entry]
+
+
+@pytest.mark.parametrize(("gone", "said"), [(False, "pods may go to node w1 again"), (True, "node w1 is gone")])
+def test_uncordon_is_undone_twice(gone: bool, said: str) -> None:
+    """Each time the node is opened, a node that is gone needs it no more; the entry goes off either way."""
+    opened: list[str] = []
+
+    class Nodes:
+        def uncordon(self, name: str) -> bool:
+            opened.append(name)
+            return not gone
+
+    kube: Any = Nodes()
+    entry = Entry("kindstorm-test", "uncordon", {"node": "w1"})
+    journal.plan(entry)
+    for _ in range(2):
+        assert undo(kube, entry) == said
+        assert journal.pending() == []
+    assert opened == ["w1", "w1"]

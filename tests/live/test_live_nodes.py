@@ -1,0 +1,127 @@
+"""Faults on nodes of a real cluster: they took effect, and they are undone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import journal, undo
+from chaos.cluster import Cluster, folder
+from chaos.errors import FaultError
+from chaos.kube import Seen
+from chaos.nemesis import Scene
+from kindstorm.faults import drain_node
+from kindstorm.targets import node, node_of, one
+
+pytestmark = pytest.mark.live
+
+
+def is_open(scene: Scene, name: str) -> bool:
+    """Whether pods may be scheduled onto a node, as the API says now."""
+    seen = scene.kube.get("Node", name)
+    assert seen is not None
+    return not seen.state["unschedulable"]
+
+
+def pods_on(scene: Scene, name: str) -> list[Seen]:
+    """The stack's pods on a node, as the API says now."""
+    return [pod for pod in scene.kube.list("Pod", scene.namespace) if pod.state["node"] == name]
+
+
+def test_a_drained_node_is_empty_and_cordoned_until_healed(scene: Scene) -> None:
+    """The stack's pod has left, a DaemonSet's pod has not; uncordoning twice over gives the node back."""
+    drained = drain_node(node_of(one("nginx"))).aim(scene)
+    name, others = drained.target["name"], [p for p in scene.kube.list("Pod") if p.namespace != scene.namespace]
+    (before,) = pods_on(scene, name)
+    told = drained.inject()
+    assert before.uid in {pod["uid"] for pod in told["evicted"]}
+    assert (told["refused_evictions"], told["left"]) == (0, {})
+    assert [entry.verb for entry in journal.pending(scene.cluster)] == ["uncordon"]
+    assert drained.effect()["unschedulable"] is True
+    assert pods_on(scene, name) == []
+    assert not is_open(scene, name)
+    bound = {p.uid for p in others if p.state["node"] == name and p.state["owner"]["kind"] == "DaemonSet"}
+    assert bound
+    assert bound <= {p.uid for p in scene.kube.list("Pod")}
+    for _ in range(2):
+        drained.heal()
+        assert is_open(scene, name)
+        assert journal.pending(scene.cluster) == []
+
+
+def budget(scene: Scene, **limit: Any) -> None:
+    """Give nginx a PodDisruptionBudget."""
+    spec = {"selector": {"matchLabels": {"app": "nginx"}}, **limit}
+    document = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "nginx"}, "spec": spec}
+    scene.kube.apply(document, scene.namespace)
+
+
+def test_a_drain_that_a_budget_blocks_says_so_and_is_undone(scene: Scene) -> None:
+    """With no disruption allowed nothing is evicted; the reason names budget and pod, and the node is opened."""
+    budget(scene, maxUnavailable=0)
+    drained = drain_node(node_of(one("nginx")), retry_s=3).aim(scene)
+    name = drained.target["name"]
+    (before,) = pods_on(scene, name)
+    assert drained.inject()["refused_evictions"] >= 2
+    with pytest.raises(FaultError, match="blocked") as blocked:
+        drained.effect()
+    assert f"{scene.namespace}/{before.name}: The disruption budget nginx" in str(blocked.value)
+    assert [pod.uid for pod in pods_on(scene, name)] == [before.uid]
+    assert not is_open(scene, name)
+    drained.heal()
+    assert is_open(scene, name)
+    assert journal.pending(scene.cluster) == []
+
+
+def test_neither_the_entry_nor_a_control_plane_is_a_target(scene: Scene, cluster: Cluster) -> None:
+    """The clients' way in and the API server's node are refused before anything is done to them."""
+    for name in cluster.containers():
+        if name not in cluster.workers():
+            with pytest.raises(FaultError, match=f"the node {name} is"):
+                drain_node(node(name)).aim(scene)
+    assert journal.pending(scene.cluster) == []
+
+
+KILLED = """
+import os, random, signal, sys
+from pathlib import Path
+from chaos.history import HistoryWriter
+from chaos.kube import Kube
+from chaos.nemesis import Scene
+from chaos.recorder import Recorder
+from kindstorm import faults
+from kindstorm.targets import node_of, one
+
+fault, kubeconfig, cluster, namespace, log = sys.argv[1:]
+kube = Kube(Path(kubeconfig))
+recorder = Recorder(kube, namespace, HistoryWriter(Path(log), "api")).start()
+scene = Scene(cluster, kube, namespace, recorder, random.Random(0), lambda: None)
+aimed = getattr(faults, fault)(node_of(one("nginx"))).aim(scene)
+print(aimed.target["name"], flush=True)
+aimed.inject()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_after(fault: str, scene: Scene, log: Path) -> str:
+    """Let another process inject a fault into the node of an nginx pod and die of SIGKILL; returns the node."""
+    kubeconfig = folder(scene.cluster) / "kubeconfig"
+    command = [sys.executable, "-c", KILLED, fault, str(kubeconfig), scene.cluster, scene.namespace, str(log)]
+    died = subprocess.run(command, cwd=Path(__file__).parents[2], check=False, stdout=subprocess.PIPE, text=True)
+    assert died.returncode == -9
+    return died.stdout.strip()
+
+
+def test_a_drain_whose_harness_died_is_undone_by_another(scene: Scene, tmp_path: Path) -> None:
+    """What SIGKILL left cordoned is opened by the journal's entry, and a second time changes nothing."""
+    name = killed_after("drain_node", scene, tmp_path / "killed.jsonl")
+    assert not is_open(scene, name)
+    (entry,) = journal.pending(scene.cluster)
+    for _ in range(2):
+        assert undo.undo(scene.kube, entry) == f"pods may go to node {name} again"
+        assert is_open(scene, name)
+        assert journal.pending(scene.cluster) == []
