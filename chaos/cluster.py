@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from chaos import kind, seal
+from chaos import kind, seal, storage
 from chaos.checkers.quiescence import differences
 from chaos.errors import ClusterError, ImageError, WaitTimeout
 from chaos.history import Json
@@ -29,7 +29,7 @@ from images.engine import docker
 CONFIG_LABEL = "dev.kindstorm.config"
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 MARK = "kindstorm-mark"
-SYSTEM_NAMESPACES = ("kube-system", "local-path-storage")
+SYSTEM_NAMESPACES = ("kube-system", "local-path-storage", storage.NAMESPACE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class ClusterSpec:
     def digest(self) -> str:
         """A digest of the configuration; the node image counts by its id."""
         image = engine.inspect_image(self.base_image) or {}
-        text = repr((self, image.get("Id"), (kind.SHAPES / f"{self.shape}.yaml").read_text()))
+        files = (kind.SHAPES / f"{self.shape}.yaml", storage.MANIFEST)
+        text = repr((self, image.get("Id"), *(path.read_text() for path in files)))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -112,6 +113,10 @@ class Cluster:
             node.import_everywhere(lacking, [name])
             for container in lacking:
                 self.loaded.setdefault(container, {})[reference] = image["Id"]
+
+    def control_planes(self) -> list[str]:
+        """The containers that run Kubernetes itself."""
+        return [c for c in self.containers() if "control-plane" in c]
 
     def workers(self) -> list[str]:
         """The containers that run stacks: neither control planes nor the entry."""

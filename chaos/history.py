@@ -6,8 +6,9 @@ Linux host share. The kinds and their fields:
 
 ``fact``      ``name``, ``value``: what a checker needs to know (seed, live settings, baseline, images, ...).
               Names in use: ``experiment`` {scenario, stack, namespace, seed, load_s}, ``stack`` {name, workloads:
-              [{kind, name, replicas}], services: [...], node_port, identities: [pod name, ...]}, ``cluster``
-              {name, kubernetes, clocks, nodes, settings}, ``images``, ``workload`` (see load.profiles),
+              [{kind, name, replicas}], services: [...], node_port, identities: [pod name, ...], storage: [local |
+              shared | a StorageClass, ...]}, ``cluster`` {name, kubernetes, clocks, nodes, settings}, ``images``,
+              ``workload`` (see load.profiles),
               ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:
               {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
               volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed};
@@ -25,7 +26,8 @@ Linux host share. The kinds and their fields:
               ``target`` {kind, name, uid, ...}, ``detail``.
 ``object``    a watched Kubernetes object changed: ``verb`` (seen | added | modified | deleted), ``object`` (Pod, Node,
               ...), ``namespace``, ``name``, ``uid``, ``state``, by kind:
-              Pod {phase, ready, ip, node, claims: [name], owner: {kind, name, uid}, deleting, created_at, labels,
+              Pod {phase, ready, ip, node, unschedulable (the scheduler looked for a node and found none), claims:
+              [name], owner: {kind, name, uid}, deleting, created_at, labels,
               containers: [{name, id, restarts, state (waiting | running | terminated), started_at, exit_code}]};
               PersistentVolumeClaim {phase, volume}; Node {ready, unschedulable, taints: ["key=value:effect"]};
               EndpointSlice {service, endpoints: [{ip, pod, pod_uid, ready, serving, terminating}]};

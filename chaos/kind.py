@@ -33,8 +33,8 @@ FAST_CLOCKS = {
 """The `fast` profile; `stock` leaves Kubernetes' own (300 s, 300 s, 50 s, 5 s) alone."""
 
 
-def config(line: Line, clocks: str, shape: str, ports: dict[int, int]) -> dict[str, Any]:
-    """The shape's configuration with ports, clocks and what this host's cgroups ask for filled in."""
+def config(line: Line, clocks: str, shape: str, ports: dict[int, int], mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The shape's configuration with ports, mounts for every node, clocks and what the host's cgroups ask for."""
     path = SHAPES / f"{shape}.yaml"
     filled: dict[str, Any] = yaml.safe_load(path.read_text())
     entries = [n for n in filled["nodes"] if (n.get("labels") or {}).get(ENTRY)]
@@ -44,6 +44,8 @@ def config(line: Line, clocks: str, shape: str, ports: dict[int, int]) -> dict[s
         {"containerPort": inside, "hostPort": outside, "listenAddress": "127.0.0.1"}
         for inside, outside in ports.items()
     ]
+    for node in filled["nodes"]:
+        node["extraMounts"] = mounts
     kubelet: dict[str, Any] = {"kind": "KubeletConfiguration"}
     if engine.info().get("CgroupVersion") == "1":
         kubelet["failCgroupV1"] = False

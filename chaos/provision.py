@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from chaos import cluster as clusters
-from chaos import kind, seal
+from chaos import kind, seal, storage
 from chaos.cluster import CLUSTER_LABEL, CONFIG_LABEL, MARK, Cluster, ClusterSpec, folder, owner
 from chaos.errors import ClusterError
 from chaos.history import Json
@@ -54,8 +54,8 @@ def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:
             home.mkdir(parents=True, exist_ok=True)
             ports = kind.free_ports()
             configuration = home / "kind.yaml"
-            text = yaml.safe_dump(kind.config(spec.line, spec.clocks, spec.shape, ports), sort_keys=False)
-            configuration.write_text(text)
+            filled = kind.config(spec.line, spec.clocks, spec.shape, ports, [storage.mount(home)])
+            configuration.write_text(yaml.safe_dump(filled, sort_keys=False))
             kind_driver.create(name, image, configuration, home / "kubeconfig")
             seal.require_network(owner())
         cluster = Cluster(name, spec, home / "kubeconfig", ports, Kube(home / "kubeconfig"))
@@ -75,28 +75,35 @@ def _prepare(cluster: Cluster) -> None:
     with ThreadPoolExecutor(max_workers=4) as pool:
         sealed = [pool.submit(seal.seal_node, container) for container in containers]
         dns = pool.submit(seal.seal_dns, cluster.kube)
-        images = pool.submit(cluster.provide, [cluster.spec.probe_image], [cluster.entry()])
-        for done in (*sealed, images):
+        given = pool.submit(_give_images, cluster)
+        for done in (*sealed, given):
             done.result()
         cluster.corefile = dns.result()
     for container in containers:
         docker("exec", "--interactive", container, "sh", "-c", f"cat > /{MARK}", stdin=owner().encode())
     mark = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MARK}, "data": {"owner": owner()}}
     cluster.kube.apply(mark, "kube-system")
+    for document in storage.documents():
+        cluster.kube.apply(document, storage.NAMESPACE)
     what = f"all nodes and system pods of {cluster.name} are ready"
     cluster.baseline = poll(cluster.read_baseline, _healthy, timeout_s=READY_S, what=what)
 
 
+def _give_images(cluster: Cluster) -> None:
+    cluster.provide([cluster.spec.probe_image], [cluster.entry()])
+    cluster.provide(storage.images(), cluster.control_planes())
+
+
 def _healthy(baseline: dict[str, Json]) -> bool:
     nodes, pods = baseline["nodes"].values(), baseline["system_pods"]
-    names = [name.partition("/")[2] for name in pods]
-    # Two of each Deployment's pods may be seen while one is being replaced: a baseline has none to spare.
-    dns = [name for name in names if name.startswith("coredns-")]
-    return all(n["ready"] for n in nodes) and all(pods.values()) and len(dns) == DNS_REPLICAS
+    # Two of each Deployment's pods may be seen while one is being replaced, none before its controller has looked: a
+    # baseline has none to spare and lacks none.
+    whole = all(len([name for name in pods if name.startswith(of)]) == n for of, n in REPLICAS.items())
+    return all(n["ready"] for n in nodes) and all(pods.values()) and whole
 
 
-DNS_REPLICAS = 2
-"""How many pods kubeadm gives CoreDNS."""
+REPLICAS = {"kube-system/coredns-": 2, f"{storage.NAMESPACE}/{storage.PROVISIONER}-": 1}
+"""How many pods kubeadm gives CoreDNS, and we the provisioner of the shared storage."""
 
 
 def remember(cluster: Cluster) -> None:
@@ -148,9 +155,11 @@ def delete(kind_driver: Kind, name: str) -> None:
         raise ClusterError(f"the cluster {name} has nodes without our mark ({', '.join(strangers)}); it is left alone")
     if ours:
         kind_driver.delete(name, folder(name) / "kubeconfig")
-    shutil.rmtree(folder(name), ignore_errors=True)
     shutil.rmtree(cache.folder("clusters") / ".pytest-kind" / name, ignore_errors=True)
-    _unseal_if_last()
+    try:
+        storage.remove(folder(name))
+    finally:
+        _unseal_if_last()
 
 
 def _all_nodes(name: str) -> list[str]:
@@ -172,9 +181,12 @@ def _host() -> AbstractContextManager[None]:
 
 
 def sweep(kind_driver: Kind, *, keep: bool) -> list[str]:
-    """Remove our clusters that nobody holds: dead ones, and unless ``keep`` the living too. Returns their names."""
+    """Remove our clusters that nobody holds: dead ones, and unless ``keep`` the living too. Returns their names.
+
+    Of a cluster whose nodes are gone, or were never made, there may still be a folder.
+    """
     removed = []
-    states: dict[str, list[str]] = {}
+    states: dict[str, list[str]] = {path.name: [] for path in cache.folder("clusters").glob("[!.]*/")}
     for entry in clusters.node_containers().values():
         states.setdefault(entry["cluster"], []).append(entry["state"])
     for name, found in states.items():

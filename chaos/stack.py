@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from chaos import storage as storages
 from chaos.errors import StackError, WaitTimeout
 from chaos.history import Json
 from chaos.kube import ApiRefusal, Kube
@@ -60,6 +61,26 @@ class Stack:
             change(document)
         return replace(self, name=name or self.name, documents=tuple(documents))
 
+    def stored_on(self, storage: str) -> Stack:
+        """A copy whose claims ask for this storage, ``local`` or ``shared``; StackError where it claims none."""
+        if storage not in storages.CLASSES:
+            known = " or ".join(storages.CLASSES)
+            raise StackError(f"there is no storage {storage!r} for stack {self.name}; choose {known}")
+        if not self.storage():
+            raise StackError(f"stack {self.name} claims no volume, so nothing of it can be stored on {storage} storage")
+
+        def ask(document: Document) -> None:
+            for claim in _claims(document):
+                claim["spec"] = (claim.get("spec") or {}) | {"storageClassName": storages.CLASSES[storage]}
+
+        return self.patched(ask)
+
+    def storage(self) -> list[str]:
+        """What its claims ask for: ``local``, ``shared``, or the name of another StorageClass."""
+        names = {storage_class: name for name, storage_class in storages.CLASSES.items()}
+        asked = {(claim.get("spec") or {}).get("storageClassName") for d in self.documents for claim in _claims(d)}
+        return sorted({storages.DEFAULT if each is None else names.get(each, each) for each in asked})
+
     def images(self) -> list[str]:
         """Every image its pods name."""
         found = (c["image"] for d in self.documents for c in _containers(d) if "image" in c)
@@ -98,6 +119,7 @@ class Stack:
             "identities": sorted(self.identities()),
             "images": self.images(),
             "stand_ins": self.stand_ins,
+            "storage": self.storage(),
         }
 
     def deploy(self, kube: Kube, namespace: str, recorder: Recorder) -> None:
@@ -165,6 +187,13 @@ def _containers(document: Document) -> Iterator[Document]:
     template = spec if document["kind"] == "Pod" else (spec.get("template") or {}).get("spec") or {}
     for field_name in ("initContainers", "containers"):
         yield from template.get(field_name) or []
+
+
+def _claims(document: Document) -> Iterator[Document]:
+    """The claims it makes: itself, or those of a StatefulSet's pods."""
+    if document["kind"] == "PersistentVolumeClaim":
+        yield document
+    yield from (document.get("spec") or {}).get("volumeClaimTemplates") or []
 
 
 def _first_node_port(documents: list[Document]) -> int | None:

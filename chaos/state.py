@@ -16,6 +16,7 @@ def state_of(kind: str, raw: dict[str, Any]) -> dict[str, Json]:
 def _pod(raw: dict[str, Any]) -> dict[str, Json]:
     meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
+    reasons = {c["type"]: c.get("reason") for c in status.get("conditions") or []}
     owner = next((o for o in meta.get("ownerReferences") or [] if o.get("controller")), None)
     claims = [
         volume["persistentVolumeClaim"]["claimName"]
@@ -27,6 +28,7 @@ def _pod(raw: dict[str, Any]) -> dict[str, Json]:
         "ready": conditions.get("Ready") == "True",
         "ip": status.get("podIP"),
         "node": spec.get("nodeName"),
+        "unschedulable": conditions.get("PodScheduled") == "False" and reasons["PodScheduled"] == "Unschedulable",
         "claims": claims,
         "owner": {key: owner[key] for key in ("kind", "name", "uid")} if owner else None,
         "deleting": meta.get("deletionTimestamp") is not None,

@@ -74,7 +74,8 @@ class Image:
     """One image: its references (the first is its name) and how it is built.
 
     A stand-in is another program, or the program in another version, than the upstream image ``stands_in_for``, and
-    carries a name of its own: ``stand_in`` says in words what it is and for what.
+    carries a name of its own: ``stand_in`` says in words what it is and for what. Stacks and probes run ``workload``
+    images; a ``system`` image runs in every cluster beside Kubernetes' own.
     """
 
     references: tuple[str, ...]
@@ -84,6 +85,7 @@ class Image:
     contains: tuple[str, ...] = ()
     args: dict[str, str] = field(default_factory=dict)
     workload: bool = False
+    system: bool = False
     stand_in: str | None = None
     stands_in_for: str | None = None
     digest: str | None = None
@@ -176,8 +178,8 @@ class Catalogue:
         return self.lines[wanted]
 
     def needed(self, line: Line) -> list[Image]:
-        """The images that scenarios on this line use directly: the node, and what the stacks and probes run."""
-        return [self.image(line.node), *(image for image in self.images if image.workload)]
+        """The images that scenarios on this line use directly: the node, and what runs on it that is not its own."""
+        return [self.image(line.node), *(image for image in self.images if image.workload or image.system)]
 
     def build_order(self, images: list[Image]) -> list[Image]:
         """These images and all that their builds need, each after what it needs."""

@@ -31,10 +31,7 @@ def rows(catalogue: Catalogue, lines: list[Line]) -> list[Row]:
     """Every image that these lines need, and what their builds contain; raises ClusterError without an engine."""
     needed = list({image.name: image for line in lines for image in catalogue.needed(line)}.values())
     states = {image.name: build.image_state(catalogue, image) for image in needed}
-    nodes = {line.node for line in lines}
-    found = [
-        _row(image, "nodes" if image.name in nodes else "stacks and probes", states[image.name]) for image in needed
-    ]
+    found = [_row(image, _use(image, lines), states[image.name]) for image in needed]
     pulled = [image for image in needed if states[image.name] == "pulled"]
     own = [image for image in needed if image not in pulled]
     inside = [catalogue.image(name) for image in own for name in image.contains]
@@ -47,6 +44,12 @@ def rows(catalogue: Catalogue, lines: list[Line]) -> list[Row]:
             # The engine never sees these apart, and which versions they are is upstream's choice.
             found.append(Row(image.references, INSIDE, "the pulled node's own", ""))
     return found
+
+
+def _use(image: Image, lines: list[Line]) -> str:
+    if image.system:
+        return "every cluster"
+    return "nodes" if image.name in {line.node for line in lines} else "stacks and probes"
 
 
 def _row(image: Image, used: str, state: str | None) -> Row:

@@ -14,13 +14,13 @@ class Stacks:
         """S2: a Deployment of two nginx pods behind a Service."""
         return Stack.load(STACKS / "nginx.yaml")
 
-    def web(self) -> Stack:
-        """A StatefulSet of three, each pod with a name in DNS and a volume of its own."""
-        return Stack.load(STACKS / "web.yaml")
+    def web(self, storage: str = "local") -> Stack:
+        """A StatefulSet of three, each pod with a name in DNS and a volume of its own on ``local`` or ``shared``."""
+        return Stack.load(STACKS / "web.yaml").stored_on(storage)
 
-    def mongo(self) -> Stack:
+    def mongo(self, storage: str = "local") -> Stack:
         """S3: mongod with its documents on a volume, and mongo-express as its visitors' way in."""
-        return Stack.load(STACKS / "mongo.yaml")
+        return Stack.load(STACKS / "mongo.yaml").stored_on(storage)
 
     def load(self, path: str | Path) -> Stack:
         """Any manifest; its first NodePort is where the clients come in."""

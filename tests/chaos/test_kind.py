@@ -30,7 +30,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def config(clocks: str = "fast", shape: str = "default") -> dict[str, Any]:
     """What kind is told for a cluster of this sort."""
-    return kind.config(LINE, clocks, shape, PORTS)
+    return kind.config(LINE, clocks, shape, PORTS, [{"hostPath": "/shared", "containerPath": "/in"}])
 
 
 def shapes(folder: Path, monkeypatch: pytest.MonkeyPatch, *labels: dict[str, str]) -> None:
@@ -79,6 +79,13 @@ def test_ports_lead_from_this_machine_to_the_entry_only() -> None:
     assert entry["labels"] == {ENTRY: "true"}
     assert {m["listenAddress"] for m in entry["extraPortMappings"]} == {"127.0.0.1"}
     assert {m["containerPort"]: m["hostPort"] for m in entry["extraPortMappings"]} == PORTS
+
+
+def test_every_node_has_the_mounts() -> None:
+    """What is outside the nodes is in all of them, control planes and the entry included."""
+    nodes = config()["nodes"]
+    assert len(nodes) == 5
+    assert [node["extraMounts"] for node in nodes] == [[{"hostPath": "/shared", "containerPath": "/in"}]] * 5
 
 
 @pytest.mark.parametrize("shape", sorted(path.stem for path in kind.SHAPES.glob("*.yaml")))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from chaos import cluster as clusters
-from chaos import kind, provision, seal
+from chaos import kind, provision, seal, storage
 from chaos.cluster import MARK, Cluster, ClusterSpec
 from chaos.errors import ClusterError
 from images import cache
@@ -20,7 +20,11 @@ LINE = catalogues.load().line()
 SPEC = ClusterSpec(LINE, probe_image="probe:1", node_image="base:1")
 BASELINE = {
     "nodes": {"worker": {"ready": True}},
-    "system_pods": {"kube-system/coredns-a": True, "kube-system/coredns-b": True},
+    "system_pods": {
+        "kube-system/coredns-a": True,
+        "kube-system/coredns-b": True,
+        "kindstorm-storage/shared-storage-a": True,
+    },
 }
 
 
@@ -46,6 +50,7 @@ class World:
         monkeypatch.setattr(clusters.engine, "inspect_image", self.inspect_image)
         monkeypatch.setattr(clusters.node, "import_everywhere", lambda nodes, _: self.step(f"import {nodes}"))
         monkeypatch.setattr(Cluster, "entry", lambda _: "entry")
+        monkeypatch.setattr(Cluster, "control_planes", lambda _: ["control-plane"])
         monkeypatch.setattr(Cluster, "read_baseline", lambda _: self.baselines.pop(0))
         monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
 
@@ -86,7 +91,9 @@ class World:
     def create(self, name: str, image: str, configuration: Path, kubeconfig: Path) -> None:
         """See Kind."""
         assert image == f"kindstorm/node:{SPEC.digest}"
-        assert yaml.safe_load(configuration.read_text())["kind"] == "Cluster"
+        mounts = [mount for node in yaml.safe_load(configuration.read_text())["nodes"] for mount in node["extraMounts"]]
+        assert {mount["hostPath"] for mount in mounts} == {str(clusters.folder(name) / "shared")}
+        assert (clusters.folder(name) / "shared").is_dir()
         assert kubeconfig == clusters.folder(name) / "kubeconfig"
         self.add(name, known=False)
         self.step("create")
@@ -100,8 +107,13 @@ class World:
 
     def apply(self, document: dict[str, Any], namespace: str) -> None:
         """See Kube."""
-        assert (document["metadata"]["name"], document["data"], namespace) == (MARK, {"owner": "us"}, "kube-system")
-        self.step("mark")
+        if namespace == storage.NAMESPACE:
+            assert document in storage.documents()
+            self.step(f"storage {document['kind']}")
+        else:
+            wanted = (MARK, {"owner": "us"}, "kube-system")
+            assert (document["metadata"]["name"], document["data"], namespace) == wanted
+            self.step("mark")
 
     def raw(self, *_: str) -> dict[str, Any] | None:
         """See Kube."""
@@ -121,11 +133,16 @@ def test_names_are_new() -> None:
 
 
 def test_a_cluster_is_made_sealed_and_marked(world: Any) -> None:
-    """The host is sealed before there is a node; the network is looked at again after; the mark comes last."""
+    """The host is sealed before there is a node; the network is looked at again after; its storage comes last.
+
+    By then the control plane has the images that the storage needs.
+    """
     made = provision.create(world, SPEC, "a")
     assert world.log[:4] == ["make_network", "seal_host", "create", "require_network"]
-    assert sorted(world.log[4:7]) == ["import ['entry']", "seal_dns", "seal_node"]
-    assert world.log[7:] == ["mark"]
+    images = ["import ['control-plane']"] * len(storage.images())
+    prepared = sorted([*images, "import ['entry']", "seal_dns", "seal_node"])
+    assert sorted(world.log[4 : 4 + len(prepared)]) == prepared
+    assert world.log[4 + len(prepared) :] == ["mark", *(f"storage {d['kind']}" for d in storage.documents())]
     assert (made.corefile, made.baseline) == ("the Corefile", BASELINE)
     assert made.kubeconfig == clusters.folder("a") / "kubeconfig"
 
@@ -134,11 +151,12 @@ def test_a_cluster_is_made_sealed_and_marked(world: Any) -> None:
     "unfit",
     [
         {"nodes": {"worker": {"ready": False}}},
-        {"system_pods": {"kube-system/coredns-a": True, "kube-system/coredns-b": False}},
-        {"system_pods": {"kube-system/coredns-a": True}},
+        {"system_pods": BASELINE["system_pods"] | {"kube-system/coredns-b": False}},
+        {"system_pods": {name: True for name in BASELINE["system_pods"] if name != "kube-system/coredns-b"}},
         {"system_pods": BASELINE["system_pods"] | {"kube-system/coredns-c": True}},
+        {"system_pods": {name: True for name in BASELINE["system_pods"] if "storage" not in name}},
     ],
-    ids=["node", "pod", "one DNS pod", "three DNS pods"],
+    ids=["node", "pod", "one DNS pod", "three DNS pods", "no provisioner"],
 )
 def test_a_baseline_is_read_once_all_is_ready(world: Any, unfit: dict[str, Any]) -> None:
     """All nodes and system pods, and no DNS pod that is about to go."""
@@ -147,11 +165,13 @@ def test_a_baseline_is_read_once_all_is_ready(world: Any, unfit: dict[str, Any])
     assert world.baselines == []
 
 
-@pytest.mark.parametrize("step", ["make_network", "seal_host", "create", "require_network", "seal_node", "mark"])
+@pytest.mark.parametrize(
+    "step", ["make_network", "seal_host", "create", "require_network", "seal_node", "mark", "storage Role"]
+)
 def test_a_cluster_that_fails_leaves_nothing(world: Any, step: str) -> None:
     """Wherever it fails: no container, nothing known of it, the host's seal removed, and the reason goes up."""
     world.fail_at = step
-    with pytest.raises(ClusterError, match=f"^{step} failed$"):
+    with pytest.raises(ClusterError, match=f"^{step}.* failed$"):
         provision.create(world, SPEC, "a")
     assert world.containers == {}
     assert not clusters.folder("a").exists()
@@ -269,6 +289,28 @@ def test_a_sweep_that_keeps_removes_the_dead(world: Any) -> None:
     world.add("unknown", known=False)
     assert sorted(provision.sweep(world, keep=True)) == ["stopped", "unknown"]
     assert list(world.containers) == ["living-worker"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_sweep_removes_the_folder_of_a_cluster_without_nodes(world: Any, keep: bool) -> None:
+    """Whoever was killed before there was a node left files; who is about to make nodes holds the lease."""
+    for name in ("gone", "coming"):
+        (clusters.folder(name) / "shared").mkdir(parents=True)
+    with clusters.leased("coming"):
+        assert provision.sweep(world, keep=keep) == ["gone"]
+        assert not clusters.folder("gone").exists()
+        assert clusters.folder("coming").exists()
+    assert world.log == ["unseal_host"]
+
+
+def test_files_that_stay_are_told_and_the_seal_goes(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster is gone all the same."""
+    world.add("a")
+    monkeypatch.setattr(storage, "remove", lambda _: world.step("remove"))
+    world.fail_at = "remove"
+    with pytest.raises(ClusterError, match="remove failed"):
+        provision.delete(world, "a")
+    assert world.log == ["delete a", "remove", "unseal_host"]
 
 
 def test_a_sweep_without_a_cluster_unseals(world: Any) -> None:

@@ -104,6 +104,56 @@ def test_patched_leaves_the_original_alone() -> None:
     assert stack.patched(more).name == "a"
 
 
+def claims(*classes: str | None) -> tuple[dict[str, Any], ...]:
+    """A claim of each StorageClass (None: it names none), and a StatefulSet with a claim of each."""
+    specs: list[dict[str, Any]] = [{"storageClassName": name} if name is not None else {} for name in classes]
+    bare = [{"kind": "PersistentVolumeClaim", "metadata": {"name": f"c-{n}"}, "spec": s} for n, s in enumerate(specs)]
+    templates = [{"metadata": {"name": f"t-{n}"}, "spec": spec} for n, spec in enumerate(specs)]
+    return (*bare, stateful_set(volumeClaimTemplates=templates), service("s"))
+
+
+@pytest.mark.parametrize(("storage", "storage_class"), [("local", "standard"), ("shared", "shared")])
+def test_stored_on_places_every_claim(storage: str, storage_class: str) -> None:
+    """Bare claims and a StatefulSet's, whatever they asked for; facts say where; the original stays as it was."""
+    stack = Stack("a", claims(None, "fast"))
+    before = copy.deepcopy(stack)
+    stored = stack.stored_on(storage)
+    assert stack == before
+    *bare, stateful, _ = stored.documents
+    asked = [*bare, *stateful["spec"]["volumeClaimTemplates"]]
+    assert [claim["spec"]["storageClassName"] for claim in asked] == [storage_class] * 4
+    assert (stored.facts()["storage"], stored.name) == ([storage], "a")
+
+
+@pytest.mark.parametrize(
+    ("classes", "storage"),
+    [
+        ((), []),
+        ((None,), ["local"]),
+        (("standard", "shared"), ["local", "shared"]),
+        (("fast", None), ["fast", "local"]),
+        (("",), [""]),
+    ],
+)
+def test_the_facts_say_what_claims_ask_for(classes: tuple[str | None, ...], storage: list[str]) -> None:
+    """By our names where there is one; what asks for nothing gets the cluster's default, which is local."""
+    assert Stack("a", claims(*classes)).facts()["storage"] == storage
+
+
+def test_a_claim_without_a_spec_is_left_to_the_api() -> None:
+    """What the API server will refuse must not crash before it is asked."""
+    bare = {"kind": "PersistentVolumeClaim", "metadata": {"name": "c"}, "spec": None}
+    assert Stack("a", (bare,)).stored_on("shared").facts()["storage"] == ["shared"]
+
+
+def test_storage_that_cannot_be_is_one_sentence() -> None:
+    """A storage nobody knows, and a stack that would store nothing on any."""
+    with pytest.raises(StackError, match=r"^there is no storage 'nfs' for stack a; choose local or shared$"):
+        Stack("a", claims(None)).stored_on("nfs")
+    with pytest.raises(StackError, match=r"^stack a claims no volume, so nothing of it can be stored on shared"):
+        Stack("a", (deployment(),)).stored_on("shared")
+
+
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii", exclude_categories=["Cc"])),

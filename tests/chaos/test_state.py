@@ -49,6 +49,7 @@ def test_a_running_pod() -> None:
         "ready": True,
         "ip": "10.1.1.1",
         "node": "worker",
+        "unschedulable": False,
         "claims": ["data-web-0"],
         "owner": {"kind": "StatefulSet", "name": "web", "uid": "2"},
         "deleting": False,
@@ -87,6 +88,21 @@ def test_only_true_is_ready(status: str) -> None:
     """A condition that is False, or of which nobody knows, is not ready."""
     raw = pod_json("web-0") | {"status": {"conditions": [{"type": "Ready", "status": status}]}}
     assert state_of("Pod", raw)["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("condition", "unschedulable"),
+    [
+        ({"status": "False", "reason": "Unschedulable"}, True),
+        ({"status": "False", "reason": "SchedulingGated"}, False),
+        ({"status": "False"}, False),
+        ({"status": "True"}, False),
+    ],
+)
+def test_only_what_the_scheduler_refused_is_unschedulable(condition: dict[str, str], unschedulable: bool) -> None:
+    """A pod that it has not looked at yet, or not been allowed to, is only without a node."""
+    raw = pod_json("web-0") | {"status": {"conditions": [{"type": "PodScheduled", **condition}]}}
+    assert state_of("Pod", raw)["unschedulable"] is unschedulable
 
 
 def test_a_terminating_pod() -> None:

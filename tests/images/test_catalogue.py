@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chaos import storage
 from chaos.errors import ImageError
 from images import catalogue as catalogues
 from images.catalogue import RECIPES, Catalogue, Image, Program, full_reference, short_reference
@@ -187,6 +188,14 @@ def test_every_image_of_the_manifests_is_in_the_catalogue() -> None:
         if not SHIPPED.has(image)
     }
     assert unknown == {}
+
+
+def test_the_shared_storages_images_are_set_up() -> None:
+    """They run in every cluster, beside a pulled node too: set-up provides them in the engine."""
+    assert storage.images()
+    for line in SHIPPED.lines.values():
+        needed = [reference for image in SHIPPED.needed(line) for reference in image.references]
+        assert {full_reference(image) for image in storage.images()} <= set(needed)
 
 
 def test_scripts_in_the_recipes_are_whole() -> None:

@@ -14,6 +14,7 @@ from images.inventory import INSIDE, Row
 
 ID = "sha256:" + "ab" * 32
 DIGEST = "sha256:" + "cd" * 32
+PROVISIONER = "docker.io/rancher/local-path-provisioner:v0.0.30"
 
 
 class Engine:
@@ -60,6 +61,7 @@ def test_built_images_have_their_engines_id(pretended: Engine, catalogue: Catalo
     assert set(rows) == {image.name for image in catalogue.build_order(catalogue.needed(line))}
     assert rows[line.node] == Row((line.node,), "nodes", "built", line.version, ID, 2_500_000)
     assert rows[catalogue.probe].used == "stacks and probes"
+    assert rows[PROVISIONER].used == "every cluster"
     kubernetes = rows[f"registry.k8s.io/kube-apiserver:{line.version}"]
     assert (kubernetes.used, len(kubernetes.references)) == (INSIDE, 5)
 
@@ -79,9 +81,11 @@ def test_a_pulled_node_brings_its_own(pretended: Engine, catalogue: Catalogue) -
     pretended.states = {image.name: "pulled" for image in catalogue.needed(catalogue.line())}
     rows = listed(catalogue)
     assert rows[catalogue.line().node].digest == DIGEST
-    inside = [row for row in rows.values() if row.used == INSIDE]
-    assert len(inside) == len(catalogue.image(catalogue.line().node).contains)
-    assert {(row.origin, row.version, row.digest) for row in inside} == {("the pulled node's own", "", None)}
+    inside = {name: row for name, row in rows.items() if row.used == INSIDE}
+    own = {name for name in catalogue.image(catalogue.line().node).contains if not catalogue.image(name).system}
+    assert inside.keys() == own
+    assert {(row.origin, row.version, row.digest) for row in inside.values()} == {("the pulled node's own", "", None)}
+    assert (rows[PROVISIONER].used, rows[PROVISIONER].origin) == ("every cluster", "pulled")
     assert not [row for row in rows.values() if row.origin == "missing"]
     assert (rows["docker.io/library/mongo:7.0"].origin, rows["docker.io/library/mongo:7.0"].version) == (
         "pulled",

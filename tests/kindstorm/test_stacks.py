@@ -29,6 +29,15 @@ def test_web_promises_identities() -> None:
     assert [claim["metadata"]["name"] for claim in claims] == ["data"]
 
 
+@pytest.mark.parametrize("name", ["web", "mongo"])
+def test_stacks_with_volumes_are_stored_where_they_are_told(name: str) -> None:
+    """On local storage unless the scenario says otherwise."""
+    make = getattr(Stacks(), name)
+    assert [make(*given).storage() for given in ((), ("local",), ("shared",))] == [["local"], ["local"], ["shared"]]
+    with pytest.raises(StackError, match="no storage 'remote'"):
+        make("remote")
+
+
 def test_every_shipped_stack_runs_what_the_catalogue_has() -> None:
     """Nodes never pull: an image that the catalogue cannot give would be waited for in vain."""
     catalogue = catalogues.load()
