@@ -1,6 +1,15 @@
 """The checkers a scenario can judge by."""
 
-from chaos.checkers import Outcome, Verdict, availability, durability, identity, quiescence, recovery
+from chaos.checkers import (
+    Outcome,
+    Verdict,
+    availability,
+    durability,
+    identity,
+    quiescence,
+    recovery,
+    rescheduling,
+)
 
 INVALID, UNKNOWN, VALID = Outcome.INVALID, Outcome.UNKNOWN, Outcome.VALID
 
@@ -15,4 +24,5 @@ __all__ = [
     "identity",
     "quiescence",
     "recovery",
+    "rescheduling",
 ]

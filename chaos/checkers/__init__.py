@@ -5,6 +5,7 @@ from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
 from chaos.checkers.quiescence import quiescence
 from chaos.checkers.recovery import recovery
+from chaos.checkers.rescheduling import rescheduling
 from chaos.checkers.verdict import Checker, Outcome, Verdict, judge, worst
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "judge",
     "quiescence",
     "recovery",
+    "rescheduling",
     "worst",
 ]
