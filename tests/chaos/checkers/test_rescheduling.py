@@ -103,8 +103,11 @@ def test_the_contrary_is_invalid_and_named(story: Story, moves: bool, finding: s
     [
         (Story().phases(**LONG), True, "no fault was injected"),
         (Story().phases(**LONG).fault(), True, "web-1 was not seen ready on a node that was then drained"),
+        (moved().without(lambda r: r.kind == "fault").fault("scale", DRAINED | {"kind": "Deployment"}, heal_s=39), True,
+         "web-1 was not seen ready on a node that was then drained"),
         (moved().without(edge("effect")), True, "was not seen to take effect"),
         (waited().without(edge("effect")), True, "was not seen to take effect"),
+        (moved().without(edge("effect")), False, "was not seen to take effect"),
         (moved().without(lambda r: r.get("uid") == "web-1-a"), True, "not seen ready on a node that was then drained"),
         (moved().pod(15, "web-1", "web-1-a", ready=False), True, "not seen ready on a node that was then drained"),
         (moved().pod(15, "web-1", "web-1-a", node="worker2"), True, "not seen ready on a node that was then drained"),
