@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,34 @@ def stacks() -> Stacks:
     return Stacks()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
+    """Refuse the fixtures of Locust's own pytest plugin before they import Locust, which patches this process.
+
+    That plugin comes along with Locust and loads by itself, before or after this one; loading it patches nothing yet.
+    """
+    if fixturedef.func.__module__.partition(".")[0] in ("pytest_locust", "locust"):
+        raise HarnessError(
+            f"the fixture {fixturedef.argname} is Locust's and patches the process it runs in, which kindstorm cannot "
+            "bear; run the tests that use it by themselves, with `pytest -p no:kindstorm`"
+        )
+
+
+def _require_real_threads() -> None:
+    """Refuse a process whose threads and sockets gevent has replaced: a watch that blocks would block the others."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is not None and any(map(monkey.is_module_patched, ("thread", "socket", "select", "time"))):
+        raise HarnessError(
+            "gevent has patched this pytest's threads and sockets, as importing Locust does, and kindstorm needs the "
+            "real ones: take `import locust` out of conftest.py and the tests, or run those by themselves, with "
+            "`pytest -p no:kindstorm`"
+        )
+
+
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """The session's cluster at its baseline, for tests that need no experiment."""
+    _require_real_threads()
     return request.config.stash[SESSION].sound_cluster()
 
 
@@ -111,6 +137,7 @@ def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
         before_s: float = 5.0,
         after_s: float = 5.0,
     ) -> Run:
+        _require_real_threads()
         made = session.experiment(scenario, title, stack, workload, faults, steady, before_s, after_s)
         runs.append(made)
         return made

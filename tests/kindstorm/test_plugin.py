@@ -395,3 +395,44 @@ def test_pytest_never_imports_locust(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:locust", "--kindstorm-rejudge=old")
     result.assert_outcomes(passed=1)
     assert "locust" not in sys.modules
+
+
+@pytest.mark.parametrize("first", ["locust", "kindstorm"])
+def test_locusts_own_fixtures_are_refused_whichever_plugin_came_first(pytester: pytest.Pytester, first: str) -> None:
+    """Nobody says -p no:locust, and its fixture `session`, which would patch the process, never gets to it."""
+    pytester.makepyfile(
+        "import sys\n"
+        "def test_a(session): pass\n"
+        "def test_b(): assert not {'locust', 'gevent'} & set(sys.modules) and 'pytest_locust.plugin' in sys.modules\n"
+    )
+    result = pytester.runpytest_subprocess("-p", first, "-p", "no:hypothesispytest")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["the fixture session is Locust's and patches*pytest -p no:kindstorm*"])
+
+
+def test_a_patched_process_is_refused(pytester: pytest.Pytester) -> None:
+    """A conftest that patches as Locust does: what needs a cluster is an error that says so, the rest goes its way."""
+    pytester.makeconftest("from gevent import monkey\nmonkey.patch_all()")
+    write(pytester)
+    pytester.makepyfile(test_more="def test_cluster(cluster): pass\ndef test_plain(): pass")
+    result = pytester.runpytest_subprocess(*PLUGINS, "--kindstorm-rejudge=old")
+    result.assert_outcomes(passed=1, errors=2)
+    said = [line for line in result.outlines if "gevent has patched" in line and "take `import locust` out" in line]
+    assert len(said) >= 2
+
+
+def test_a_folder_of_the_user_that_hides_a_package_of_ours_is_named(pytester: pytest.Pytester) -> None:
+    """`python -m pytest` puts the user's folder first, a `load` in it too: one sentence says which, and what to do."""
+    pytester.mkpydir("load")
+    pytester.makepyfile("def test_a(): pass")
+    result = pytester.runpytest_subprocess()
+    assert result.ret != pytest.ExitCode.OK
+    result.stderr.fnmatch_lines([f"*needs its own package load and finds {pytester.path}/load/*python -m pytest*"])
+
+
+def test_no_fixture_has_two_makers(pytester: pytest.Pytester) -> None:
+    """Ours, pytest-kind's and Locust's are there side by side, and none hides another's."""
+    result = pytester.runpytest_subprocess("--fixtures")
+    names = [line.partition(" ")[0] for line in result.outlines if " -- " in line and not line.startswith(" ")]
+    assert {"experiment", "stacks", "cluster", "kind_cluster"} <= set(names)
+    assert len(names) == len(set(names))

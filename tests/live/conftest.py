@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from chaos import cluster as clusters
+from chaos import provision
 from chaos.cluster import Cluster
 from chaos.history import HistoryWriter
 from chaos.nemesis import Scene
 from chaos.recorder import Recorder
 from chaos.stack import STACKS, Stack
 from chaos.waiting import poll
+from kindstorm.plugin import SESSION
 
 
 @pytest.fixture
@@ -40,3 +43,17 @@ def scene(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scene]:
             yield Scene(cluster.name, cluster.kube, namespace, recorder, rng, cluster.require_mark)
         finally:
             recorder.stop()
+
+
+@pytest.fixture
+def lent(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The session's cluster, kept and let go of, so that another session can take it up; taken up again afterwards."""
+    session = request.config.stash[SESSION]
+    provision.remember(cluster)
+    session._lease.close()
+    try:
+        yield cluster
+    finally:
+        session._cluster = None
+        if session._lease.enter_context(clusters.leased(cluster.name)) and cluster.containers():
+            session._cluster = provision.attach(cluster.spec, cluster.name)
