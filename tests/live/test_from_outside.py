@@ -195,7 +195,7 @@ def test_a_team_gets_its_verdict(team: Team) -> None:
     assert set(by_name) == {"availability", "recovery", "quiescence"}
     tally = by_name["availability"]["evidence"]["tallies"]["total"]
     assert tally["ok"] > 100
-    assert result["records"]["op"] == 2 * tally["invoked"]
+    assert result["records"]["op"] >= 2 * tally["invoked"]
     assert "echo" in (run / "report.html").read_text()
     junit = ElementTree.parse(run / "junit.xml").getroot()  # noqa: S314 - written by ourselves a moment ago
     (case,) = junit.iter("testcase")
