@@ -1,16 +1,17 @@
 # Everything runs in .venv of this checkout; what was built or pulled is kept outside it, in ~/.cache/kindstorm.
-# KUBERNETES=1.36 chooses another line of Kubernetes, ARGS="..." goes to the pytest that uses a cluster, PYTHON=...
-# names the Python that .venv is made with.
+# KUBERNETES=1.36 chooses another line of Kubernetes, REGISTRY=host:port takes all images from there and builds none,
+# ARGS="..." goes to the pytest that uses a cluster, PYTHON=... names the Python that .venv is made with.
 
 PYTHON ?= python3
 KUBERNETES ?=
+REGISTRY ?=
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-SETUP = $(strip $(BIN)/kindstorm setup $(KUBERNETES:%=--kubernetes %))
+SETUP = $(strip $(BIN)/kindstorm setup $(REGISTRY:%=--registry %) $(KUBERNETES:%=--kubernetes %))
 LIVE = $(strip $(BIN)/pytest $(KUBERNETES:%=--kindstorm-kubernetes %) $(ARGS))
 
 .DEFAULT_GOAL := run
@@ -34,7 +35,7 @@ check: $(DEV_STAMP) ## formatting, lint, types and import contracts; runs nothin
 
 full: check ## all of `test`, what is slow or long, and the smoke scenarios on the other line of Kubernetes
 	$(BIN)/pytest tests -m "not live"
-	$(BIN)/kindstorm setup --kubernetes 1.37 --kubernetes 1.36
+	$(BIN)/kindstorm setup $(REGISTRY:%=--registry %) --kubernetes 1.37 --kubernetes 1.36
 	$(BIN)/pytest tests/live scenarios $(ARGS)
 	$(BIN)/pytest scenarios -m "smoke and not full" --kindstorm-kubernetes 1.36 $(ARGS)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chaos.errors import ClusterError, ImageError
 from images import cache, engine, node
-from images.catalogue import LABEL_ORIGIN, LABEL_RECIPE, RECIPES, Catalogue, Image, Program, short_reference
+from images.catalogue import LABEL_ORIGIN, LABEL_RECIPE, RECIPES, Catalogue, Image, Line, Program, short_reference
 from images.progress import Steps
 
 _DEBIAN_TRUST = "/etc/ssl/certs/ca-certificates.crt"
@@ -103,18 +103,30 @@ def _build_c(go: list[str], program: Program, partial: Path, steps: Steps) -> No
 
 def image_state(catalogue: Catalogue, image: Image) -> str | None:
     """``pulled``, ``built`` or ``stand-in`` where the engine has the image as the catalogue wants it, else None."""
-    if image.stands_in_for and engine.inspect_image(short_reference(image.stands_in_for)) is not None:
+    upstreams = engine.inspect_image(short_reference(image.stands_in_for)) if image.stands_in_for else None
+    if upstreams is not None and LABEL_RECIPE not in (upstreams.get("Config", {}).get("Labels") or {}):
         return "pulled"
     found = [engine.inspect_image(short_reference(reference)) for reference in image.references]
     if any(entry is None for entry in found):
         return None
     labels = [(entry or {}).get("Config", {}).get("Labels") or {} for entry in found]
     if all(LABEL_RECIPE not in each for each in labels):
-        return "pulled"
+        # Without a label nobody can tell what a stand-in's own name holds.
+        return None if image.stand_in else "pulled"
     # Every reference counts: a build that was interrupted between its tags leaves the rest on the image before it.
     if any(each.get(LABEL_RECIPE) != catalogue.key(image) for each in labels):
         return None
     return str(labels[0][LABEL_ORIGIN])
+
+
+def ready(catalogue: Catalogue, lines: list[Line]) -> list[tuple[Image, str]]:
+    """What these lines need, each with its state; raises ImageError naming what is not set up yet."""
+    states = [(image, image_state(catalogue, image)) for image in catalogue.needed_by(lines)]
+    missing = [image.name for image, state in states if state is None]
+    if missing:
+        flags = "".join(f" --kubernetes {line.name}" for line in lines if lines != [catalogue.line()])
+        raise ImageError(f"not set up yet: {', '.join(missing)}; run `kindstorm setup{flags}`")
+    return [(image, state) for image, state in states if state is not None]
 
 
 def pull(image: Image) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +113,11 @@ class Image:
 
     def runs_as(self, state: str | None) -> str:
         """The reference that pods run, by the image's state in the engine: upstream's where that was pulled."""
-        return self.upstream[0] if state == "pulled" else self.name
+        return self.held_as(state)[0]
+
+    def held_as(self, state: str | None) -> tuple[str, ...]:
+        """All its references in the engine, by its state there."""
+        return self.upstream if state == "pulled" else self.references
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,10 @@ class Catalogue:
     def needed(self, line: Line) -> list[Image]:
         """The images that scenarios on this line use directly: the node, and what runs on it that is not its own."""
         return [self.image(line.node), *(image for image in self.images if image.workload or image.system)]
+
+    def needed_by(self, lines: Iterable[Line]) -> list[Image]:
+        """The images that scenarios on any of these lines use directly, each once."""
+        return list({image.name: image for line in lines for image in self.needed(line)}.values())
 
     def build_order(self, images: list[Image]) -> list[Image]:
         """These images and all that their builds need, each after what it needs."""

@@ -17,7 +17,9 @@ from rich.table import Table
 
 from chaos.errors import ClusterError, ImageError
 from images import build, cache, engine, setup
+from images import registry as registries
 from images.catalogue import Catalogue, Line, short_reference
+from images.registry import Registry
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP_V2 = Path("/sys/fs/cgroup/cgroup.controllers")
@@ -42,8 +44,11 @@ class Finding:
     blocking: bool = False
 
 
-def examine(catalogue: Catalogue, lines: list[Line]) -> list[Finding]:
-    """Look at everything that clusters of these lines need. Where the platform is none of ours, at nothing else."""
+def examine(catalogue: Catalogue, lines: list[Line], registry: Registry | None = None) -> list[Finding]:
+    """Look at everything that clusters of these lines need. Where the platform is none of ours, at nothing else.
+
+    ``registry`` is the one that set-up would take all images from.
+    """
     found = [_platform()]
     if found[0].blocking:
         return found
@@ -56,9 +61,12 @@ def examine(catalogue: Catalogue, lines: list[Line]) -> list[Finding]:
     cached = _cache()
     if cached is not None:
         return [*found, cached, _inotify(), _memory(), _ports()]
-    provided = [_kind(catalogue), *_images(catalogue, lines, answers)]
-    building = any(not each.ok for each in provided)
-    found += [*provided, *_tools(catalogue, building), _inotify(), _memory()]
+    kind, images = _kind(catalogue), _images(catalogue, lines, answers, registry)
+    building = registry is None and any(not each.ok for each in (kind, *images))
+    found += [kind, *images]
+    if registry is not None:
+        found.append(_registry(registry, lacking=any(not each.ok for each in images)))
+    found += [*_tools(catalogue, building, compiling=not kind.ok), _inotify(), _memory()]
     return [*found, *_disk(Path(info.get("DockerRootDir", "/var/lib/docker")), building), _ports()]
 
 
@@ -126,27 +134,41 @@ def _kind(catalogue: Catalogue) -> Finding:
     return Finding("kind", "missing", False, f"setup compiles {program.version}")
 
 
-def _images(catalogue: Catalogue, lines: list[Line], answers: bool) -> list[Finding]:
+def _registry(registry: Registry, *, lacking: bool) -> Finding:
+    """Where images are lacking, nothing but the registry that was named can give them."""
+    need = f"registry {registry.address}"
+    answers, words = registries.ask(registry)
+    if not answers:
+        remedy = "start it, or name no registry" if lacking else "not needed now: all images are here"
+        return Finding(need, words, False, remedy, lacking)
+    if words.endswith("without TLS") and not registry.on_this_machine:
+        return Finding(need, words, True, "the engine takes that only where its insecure-registries name it")
+    return Finding(need, words, ok=True)
+
+
+def _images(catalogue: Catalogue, lines: list[Line], answers: bool, named: Registry | None) -> list[Finding]:
     found = []
-    for image in {image.name: image for line in lines for image in catalogue.needed(line)}.values():
+    for image in catalogue.needed_by(lines):
         here = any(image.name == line.node for line in lines)
         state = build.image_state(catalogue, image) if answers else None
         need = f"{'node image' if here else 'image'} {short_reference(image.upstream[0])}"
         if state is not None:
-            detail = f"{state}: {image.stand_in}" if state == "stand-in" else state
-            found.append(Finding(need, detail, ok=True))
+            found.append(Finding(need, registries.origin(image, state), ok=True))
             continue
         registry = image.upstream[0].partition("/")[0]
         remedy = f"setup pulls it, or builds {image.stand_in or 'it'} where {registry} does not answer"
+        if named is not None:
+            other = f", or {image.stand_in}," if image.stand_in else ""
+            remedy = f"setup pulls it{other} from {named.address} and builds nothing"
         known = "missing or out of date" if answers else "unknown while no engine answers"
         found.append(Finding(need, known, False, remedy))
     return found
 
 
-def _tools(catalogue: Catalogue, building: bool) -> list[Finding]:
-    """Go and the Debian packages; wanted only where something has yet to be built."""
-    if not building:
-        return [Finding("building tools", "not needed: all is here", ok=True)]
+def _tools(catalogue: Catalogue, building: bool, compiling: bool) -> list[Finding]:
+    """Go, where kind or something else has yet to be compiled, and Debian packages, where images must be built."""
+    if not building and not compiling:
+        return [Finding("building tools", "not needed: nothing is to be built", ok=True)]
     wanted = catalogue.toolchain["go"]
     go = build.go_command(catalogue)
     if go is not None:
@@ -156,6 +178,8 @@ def _tools(catalogue: Catalogue, building: bool) -> list[Finding]:
     else:
         remedy = f"install Go {wanted} or later, or pip into this Python environment"
         found = [Finding("Go", f"none of {wanted} or later, and no pip", False, remedy, True)]
+    if not building:
+        return found
     need = "building tools"
     missing = setup.packages_missing(catalogue)
     if os.geteuid() != 0:

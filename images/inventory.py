@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from images import build, engine
+from images import build, engine, registry
 from images.catalogue import Catalogue, Image, Line, short_reference
 
 INSIDE = "inside the node image"
@@ -29,15 +29,21 @@ class Row:
 
 def rows(catalogue: Catalogue, lines: list[Line]) -> list[Row]:
     """Every image that these lines need, and what their builds contain; raises ClusterError without an engine."""
-    needed = list({image.name: image for line in lines for image in catalogue.needed(line)}.values())
+    needed = catalogue.needed_by(lines)
     states = {image.name: build.image_state(catalogue, image) for image in needed}
     found = [_row(image, _use(image, lines), states[image.name]) for image in needed]
     pulled = [image for image in needed if states[image.name] == "pulled"]
     own = [image for image in needed if image not in pulled]
+    lacking = catalogue.build_order([image for image in own if states[image.name] is None])
     inside = [catalogue.image(name) for image in own for name in image.contains]
     parts = [image for image in catalogue.build_order(own) if image not in own]
-    uses = [INSIDE if image in inside else "base of builds" for image in parts]
-    found += [_row(image, used, build.image_state(catalogue, image)) for image, used in zip(parts, uses, strict=True)]
+    for image in parts:
+        row = _row(image, INSIDE if image in inside else "base of builds", build.image_state(catalogue, image))
+        if row.origin != "missing" or image in lacking:
+            found.append(row)
+        elif image in inside:
+            # What was built elsewhere came whole, and its recipe's key says what is in it.
+            found.append(replace(row, origin="came with the node"))
     for image in [catalogue.image(name) for holder in pulled for name in holder.contains]:
         if image not in parts and image not in needed:
             parts.append(image)
@@ -52,13 +58,20 @@ def _use(image: Image, lines: list[Line]) -> str:
     return "nodes" if image.name in {line.node for line in lines} else "stacks and probes"
 
 
+def names(catalogue: Catalogue, lines: list[Line]) -> list[str]:
+    """What runs here of what these lines need, as the engine names it; raises ImageError where one is missing."""
+    return [
+        short_reference(reference)
+        for image, state in build.ready(catalogue, lines)
+        for reference in image.held_as(state)
+    ]
+
+
 def _row(image: Image, used: str, state: str | None) -> Row:
     entry = engine.inspect_image(short_reference(image.runs_as(state)))
     if entry is None:
         return Row(image.references, used, "missing", image.version)
-    origin = state or "out of date"
-    if state == "stand-in":
-        origin = f"stand-in: {image.stand_in}"
+    origin = registry.origin(image, state) if state else "out of date"
     digests = [str(each).partition("@")[2] for each in entry.get("RepoDigests") or []]
     digest = digests[0] if state == "pulled" and digests else str(entry["Id"])
     references = image.upstream if state == "pulled" else image.references

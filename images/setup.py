@@ -15,18 +15,14 @@ from rich.console import Console
 
 from chaos.errors import HarnessError, ImageError
 from images import build, cache, engine, node
+from images import registry as registries
 from images.catalogue import Catalogue, Image, Line, Program
 from images.progress import Steps
+from images.registry import Registry
 
 LOCK_S = 3600
 INOTIFY = {"fs.inotify.max_user_watches": 524288, "fs.inotify.max_user_instances": 512}
 """What several nodes' kubelets and systemds need: kind's documented values."""
-
-_UNREACHABLE = re.compile(
-    r"no such host|server misbehaving|name resolution|connection refused|no route to host|network is unreachable"
-    r"|TLS handshake|timed? ?out|deadline exceeded|did not end within",
-    re.I,
-)
 
 
 @dataclass(frozen=True)
@@ -37,8 +33,18 @@ class Task:
     run: Callable[[], object]
 
 
-def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
-    """Make this machine able to run clusters of these lines; raises ImageError or ClusterError otherwise."""
+def set_up(
+    catalogue: Catalogue,
+    lines: list[Line],
+    console: Console,
+    registry: Registry | None = None,
+    kind: Path | None = None,
+) -> None:
+    """Make this machine able to run clusters of these lines; raises ImageError or ClusterError otherwise.
+
+    With a ``registry`` all images come from it and none is built; ``kind`` is an executable to take instead of
+    compiling one.
+    """
     with cache.lock("setup", LOCK_S, "another set-up is still running after an hour; stop it or wait for it"):
         cache.sweep()
         log = cache.folder("logs") / f"setup-{time.strftime('%Y%m%dT%H%M%S')}.log"
@@ -47,7 +53,9 @@ def set_up(catalogue: Catalogue, lines: list[Line], console: Console) -> None:
             _ensure_engine(catalogue, steps)
             node.sweep()
             raise_inotify(steps)
-            tasks = _plan(catalogue, lines, steps)
+            if kind is not None:
+                _take_kind(catalogue, kind, steps)
+            tasks = _plan(catalogue, lines, steps, registry)
             steps.total = steps.done + len(tasks)
             for task in tasks:
                 with steps.step(task.what):
@@ -92,15 +100,15 @@ def raise_inotify(steps: Steps) -> None:
             steps.console.print(f"{name} is low; ask root for: sysctl -w {name}={INOTIFY[name]}", markup=False)
 
 
-def _plan(catalogue: Catalogue, lines: list[Line], steps: Steps) -> list[Task]:
+def _plan(catalogue: Catalogue, lines: list[Line], steps: Steps, registry: Registry | None = None) -> list[Task]:
     """What is left to do, each after what it needs; asks the registries for what the engine does not have."""
-    needed = list({image.name: image for line in lines for image in catalogue.needed(line)}.values())
-    dark: set[str] = set()
-    order = [image for image in catalogue.build_order(needed) if build.image_state(catalogue, image) is None]
-    # What is wanted itself is pulled first: a pulled node image makes all that a built one contains needless.
-    to_build = [image for image in needed if image in order and not _pulled(image, dark, steps)]
-    missing = [image for image in catalogue.build_order(to_build) if image in order]
-    builds = [image for image in missing if image in to_build or not _pulled(image, dark, steps)]
+    needed = catalogue.needed_by(lines)
+    if registry is None:
+        builds = _pull_or_build(catalogue, needed, steps)
+    else:
+        lacking = [image for image in needed if build.image_state(catalogue, image) is None]
+        registries.pull_all(catalogue, lacking, registry, steps)
+        builds = []
     names = dict.fromkeys(name for image in builds for name in image.programs)
     programs = [catalogue.programs[name] for name in ("kind", *names)]
     programs = [program for program in programs if not build.program_folder(program).exists()]
@@ -109,9 +117,25 @@ def _plan(catalogue: Catalogue, lines: list[Line], steps: Steps) -> list[Task]:
     return tasks + [_image_task(catalogue, image, steps) for image in builds]
 
 
+def _pull_or_build(catalogue: Catalogue, needed: list[Image], steps: Steps) -> list[Image]:
+    """Pull what upstream's registries give; returns what is left to build, each after what it needs."""
+    dark: set[str] = set()
+    order = [image for image in catalogue.build_order(needed) if build.image_state(catalogue, image) is None]
+    # What is wanted itself is pulled first: a pulled node image makes all that a built one contains needless.
+    to_build = [image for image in needed if image in order and not _pulled(image, dark, steps)]
+    missing = [image for image in catalogue.build_order(to_build) if image in order]
+    return [image for image in missing if image in to_build or not _pulled(image, dark, steps)]
+
+
 def _program_task(catalogue: Catalogue, program: Program, steps: Steps) -> Task:
-    what = f"compile {program.name} {program.version}"
-    return Task(what, lambda: build.build_program(catalogue, program, steps))
+    def compile_it() -> None:
+        try:
+            build.build_program(catalogue, program, steps)
+        except ImageError as error:
+            hint = f"; or bring a kind {program.version}: `kindstorm setup --kind-bin PATH`"
+            raise ImageError(f"{error}{hint if program.name == 'kind' else ''}") from error
+
+    return Task(f"compile {program.name} {program.version}", compile_it)
 
 
 def _image_task(catalogue: Catalogue, image: Image, steps: Steps) -> Task:
@@ -127,8 +151,9 @@ def _pulled(image: Image, dark: set[str], steps: Steps) -> bool:
     begin = time.monotonic()
     reason = build.pull(image)
     if reason is None:
+        registries.forget(image.upstream)
         steps.say(f"pulled {name}: {time.monotonic() - begin:.1f} s")
-    elif _UNREACHABLE.search(reason):
+    elif registries.UNREACHABLE.search(reason):
         dark.add(registry)
         steps.say(f"{registry} does not answer; its images are built here")
     else:
@@ -165,6 +190,23 @@ def _install_packages(catalogue: Catalogue, steps: Steps) -> None:
     steps.run(["apt-get", "install", "-y", "--no-install-recommends", *missing], env=engine.QUIET)
 
 
+def _take_kind(catalogue: Catalogue, given: Path, steps: Steps) -> None:
+    """Put a kind that somebody brought into the cache; raises ImageError where it is not the catalogue's version."""
+    program = catalogue.programs["kind"]
+    try:
+        done = subprocess.run(
+            [str(given.absolute()), "version"], capture_output=True, text=True, timeout=30, check=False
+        )
+        said = done.stdout.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    if said.split()[:2] != ["kind", program.version]:
+        raise ImageError(f"{given} is not kind {program.version} ({said or 'it says nothing'}); name one that is")
+    with cache.whole(build.program_folder(program)) as partial:
+        shutil.copy(given, partial / "kind")
+    steps.say(f"kind {program.version} taken from {given}")
+
+
 def kind_command(catalogue: Catalogue) -> Path:
     """The kind that set-up built; raises ImageError where it is missing."""
     path = build.executable(catalogue.programs["kind"], "kind")
@@ -173,12 +215,11 @@ def kind_command(catalogue: Catalogue) -> Path:
     return path
 
 
-def require(catalogue: Catalogue, line: Line) -> dict[str, str]:
-    """The origin of every image the line needs; raises ImageError naming what `kindstorm setup` has yet to provide."""
-    kind_command(catalogue)
-    states = {image.name: build.image_state(catalogue, image) for image in catalogue.needed(line)}
-    missing = [name for name, state in states.items() if state is None]
-    if missing:
-        flag = "" if line.name == catalogue.default_line else f" --kubernetes {line.name}"
-        raise ImageError(f"not set up yet: {', '.join(missing)}; run `kindstorm setup{flag}`")
-    return {name: state for name, state in states.items() if state is not None}
+def require(catalogue: Catalogue, line: Line, kind: Path | None = None) -> dict[str, str]:
+    """The state of every image the line needs; raises ImageError naming what `kindstorm setup` has yet to provide.
+
+    Where the user named a ``kind`` none needs to be set up.
+    """
+    if kind is None:
+        kind_command(catalogue)
+    return {image.name: state for image, state in build.ready(catalogue, [line])}

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,11 +15,12 @@ from rich.table import Table
 
 from chaos import cluster as clusters
 from chaos import journal, provision, undo
-from chaos.errors import ClusterError, HarnessError, machine_told
+from chaos.errors import ClusterError, HarnessError, ImageError, machine_told
 from chaos.kube import Kube
 from images import cache, engine, inventory
 from images import catalogue as catalogues
 from images import doctor as doctors
+from images import registry as registries
 from images import setup as setups
 from images.engine import docker
 
@@ -33,6 +35,15 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 Kubernetes = Annotated[list[str] | None, typer.Option("--kubernetes", help="A line of Kubernetes, such as 1.37.")]
+RegistryName = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        envvar=registries.VARIABLE,
+        metavar="HOST[:PORT][/PATH]",
+        help="Take all images from this registry and build none.",
+    ),
+]
 
 
 @app.callback()
@@ -41,34 +52,69 @@ def kindstorm() -> None:
 
 
 @app.command()
-def setup(kubernetes: Kubernetes = None) -> None:
+def setup(
+    kubernetes: Kubernetes = None,
+    registry: RegistryName = None,
+    kind_bin: Annotated[Path | None, typer.Option(help="Take this kind instead of compiling one.")] = None,
+) -> None:
     """Pull or build whatever is missing to run scenarios on this machine."""
     catalogue = catalogues.load()
-    setups.set_up(catalogue, [catalogue.line(name) for name in kubernetes or [catalogue.default_line]], console)
+    lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
+    setups.set_up(catalogue, lines, console, registries.named(registry), kind_bin)
 
 
 @app.command()
-def doctor(kubernetes: Kubernetes = None) -> None:
+def doctor(kubernetes: Kubernetes = None, registry: RegistryName = None) -> None:
     """Say what this machine has and lacks, and what set-up would do about it; changes nothing."""
     catalogue = catalogues.load()
-    findings = doctors.examine(catalogue, [catalogue.line(name) for name in kubernetes or [catalogue.default_line]])
+    lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
+    findings = doctors.examine(catalogue, lines, registries.named(registry))
     _show(doctors.render(findings))
     advice = doctors.advice(findings)
     if advice is not None:
         raise ClusterError(advice)
     if not all(finding.ok for finding in findings):
         flags = "".join(f" --kubernetes {name}" for name in kubernetes or [])
+        flags += f" --registry {registry}" if registry else ""
         console.print(f"`kindstorm setup{flags}` does what is said there", markup=False)
 
 
 @images.command("list")
-def list_images(kubernetes: Kubernetes = None) -> None:
+def list_images(
+    kubernetes: Kubernetes = None,
+    names: Annotated[bool, typer.Option("--names", help="Only the names that run here, for `docker save`.")] = False,
+) -> None:
     """Say where every image came from: pulled, built, a stand-in, or missing."""
     catalogue = catalogues.load()
     lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
+    _require_engine()
+    if names:
+        for name in inventory.names(catalogue, lines):
+            print(name)  # noqa: T201 - for another command to read
+    else:
+        _show(inventory.render(inventory.rows(catalogue, lines)))
+
+
+@images.command("push")
+def push_images(
+    registry: Annotated[str, typer.Argument(envvar=registries.VARIABLE, metavar="HOST[:PORT][/PATH]")],
+    kubernetes: Kubernetes = None,
+) -> None:
+    """Fill a registry from what this machine pulled or built; other machines set up with `--registry` build nothing."""
+    catalogue = catalogues.load()
+    lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
+    there = registries.named(registry)
+    if there is None:
+        raise ImageError("no registry was named; write HOST, HOST:PORT or HOST:PORT/PATH")
+    _require_engine()
+    registries.push_all(catalogue, lines, there, console)
+    flags = "".join(f" --kubernetes {name}" for name in kubernetes or [])
+    console.print(f"elsewhere: kindstorm setup{flags} --registry {there.address}", markup=False)
+
+
+def _require_engine() -> None:
     if not engine.answers():
         raise ClusterError("no Docker engine answers, so no image can be seen; `kindstorm doctor` says what to do")
-    _show(inventory.render(inventory.rows(catalogue, lines)))
 
 
 @app.command("clusters")
@@ -128,7 +174,7 @@ def stop_engine() -> None:
 
 def _show(table: Table) -> None:
     """Show a table; a file or a pipe, whose width nobody knows, gets it unfolded."""
-    (console if console.is_terminal else Console(width=200)).print(table)
+    (console if console.is_terminal else Console(width=300)).print(table)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from chaos.report import ExperimentResult, RunInfo
 from chaos.stack import Stack
 from chaos.steady_state import STEADY, Condition
 from images import catalogue as catalogues
-from images import engine, setup, stand_ins
+from images import engine, registry, setup, stand_ins
 from images.catalogue import short_reference
 from kindstorm.run import Run
 from load.driver import LocustLoad
@@ -80,7 +80,7 @@ class Session:
         self.directory = (self.options.runs / self.run_id).absolute()
         self.catalogue = catalogues.load()
         self.line = self.catalogue.line(self.options.line)
-        self.origins: dict[str, str] = {}
+        self.states: dict[str, str] = {}
         self._cluster: Cluster | None = None
         self._lease = contextlib.ExitStack()
         self._counts: dict[str, int] = {}
@@ -118,7 +118,7 @@ class Session:
                 steady,
                 before_s,
                 after_s,
-                self.origins,
+                {name: origin for name, origin, _ in self._images()},
             )
             self.say(f"{name}: ")
             with machine_told():
@@ -173,7 +173,7 @@ class Session:
 
     def _with_stand_ins(self, stack: Stack) -> Stack:
         """The stack as this machine can run it; what is not genuine in it stands in its facts."""
-        documents, put_in = stand_ins.put_in(self.catalogue, stack.documents, self.origins)
+        documents, put_in = stand_ins.put_in(self.catalogue, stack.documents, self.states)
         return replace(stack, documents=tuple(documents), stand_ins={**stack.stand_ins, **put_in})
 
     # ---- the cluster
@@ -219,7 +219,7 @@ class Session:
     def _lease_cluster(self) -> Cluster:
         handed = None if self.options.kubeconfig is None else provision.name_in(self.options.kubeconfig)
         engine.ensure()
-        self.origins = setup.require(self.catalogue, self.line)
+        self.states = setup.require(self.catalogue, self.line, self.options.kind)
         image = self.options.node_image or ""
         spec = ClusterSpec(self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=image)
         if engine.inspect_image(spec.base_image) is None:
@@ -320,20 +320,10 @@ class Session:
 
     def run_info(self) -> RunInfo:
         """What the reports say of the run as a whole."""
-        images = []
-        for name, origin in self.origins.items():
-            image = self.catalogue.image(name)
-            reference = image.runs_as(origin)
-            found = engine.inspect_image(short_reference(reference)) or {}
-            shown = f"stand-in ({image.stand_in})" if origin == "stand-in" else origin
-            images.append(
-                {
-                    "name": reference,
-                    "origin": shown,
-                    "version": reference.rpartition(":")[2],
-                    "digest": str(found.get("Id"))[7:19],
-                }
-            )
+        images = [
+            {"name": name, "origin": origin, "version": name.rpartition(":")[2], "digest": digest}
+            for name, origin, digest in self._images()
+        ]
         host = {"system": platform.platform(), "processors": os.cpu_count(), "python": platform.python_version()}
         return RunInfo(
             self.run_id,
@@ -346,6 +336,16 @@ class Session:
             self.notes,
             self.tests,
         )
+
+    def _images(self) -> list[tuple[str, str, str]]:
+        """What runs for each image that the line needs: its name, where it came from, and its id cut short."""
+        found = []
+        for name, state in self.states.items():
+            image = self.catalogue.image(name)
+            reference = image.runs_as(state)
+            entry = engine.inspect_image(short_reference(reference)) or {}
+            found.append((reference, registry.origin(image, state), str(entry.get("Id"))[7:19]))
+        return found
 
     def print_summary(self, path: Path) -> None:
         """The table of verdicts, and last the report's path."""

@@ -48,6 +48,7 @@ def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) 
         run=run,
         sections=sections,
         counts=_counts(results),
+        stand_ins=[image["name"] for image in run.images if str(image.get("origin")).startswith("stand-in")],
         other_tests=_tests_without(run, results),
         symbols=SYMBOLS,
         css=Markup(_packaged("report.css")),  # noqa: S704 - our own file

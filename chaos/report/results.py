@@ -86,8 +86,9 @@ class ExperimentResult:
 class RunInfo:
     """One run: when, how and where, and what became of every test.
 
-    ``images`` holds {name, origin (pulled | built | stand-in), version, digest} each; ``notes`` are sentences for
-    people; ``tests`` holds (node id, pytest's outcome, seconds, message) each.
+    ``images`` holds {name, origin, version, digest} each; an origin begins with pulled, built or stand-in, and has more
+    words where there is more to say. ``notes`` are sentences for people; ``tests`` holds (node id, pytest's outcome,
+    seconds, message) each.
     """
 
     run_id: str

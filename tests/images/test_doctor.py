@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from chaos.errors import ClusterError
-from images import build, cache, doctor, engine, setup
+from images import build, cache, doctor, engine, registry, setup
 from images.catalogue import Catalogue, Image
 from images.doctor import Finding
+from images.registry import Registry
 
 GIB = 2**30
 
@@ -51,7 +52,7 @@ class Machine:
         gone = {
             name.removeprefix("docker.io/").removeprefix("library/") for name, s in self.states.items() if s is None
         }
-        return None if reference in gone else {}
+        return None if reference in gone else {"Id": "sha256:1"}
 
     def docker(self, *args: str) -> str:
         """The one command that the doctor runs."""
@@ -232,6 +233,56 @@ def test_missing_images_are_pulled_or_built(machine: Machine, catalogue: Catalog
     assert node.remedy == "setup pulls it, or builds it where docker.io does not answer"
     probe = findings[f"image {catalogue.probe}"]
     assert probe.remedy == "setup pulls it, or builds it where registry.k8s.io does not answer"
+    assert not any(finding.blocking for finding in findings.values())
+
+
+SITE = Registry("mirror.site:5000")
+
+
+@pytest.mark.parametrize(
+    ("answer", "lacking", "ok", "remedy"),
+    [
+        ((True, "answers"), True, True, doctor.NOTHING),
+        ((True, "answers without TLS"), True, True, "the engine takes that only where its insecure-registries name it"),
+        ((False, "does not answer"), True, False, "start it, or name no registry"),
+        ((False, "does not answer"), False, False, "not needed now: all images are here"),
+    ],
+)
+def test_a_named_registry_is_asked(
+    machine: Machine,
+    catalogue: Catalogue,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: tuple[bool, str],
+    lacking: bool,
+    ok: bool,
+    remedy: str,
+) -> None:
+    """It blocks only where images are lacking, which nobody else may give then."""
+    machine.states = {catalogue.probe: None} if lacking else {}
+    monkeypatch.setattr(registry, "ask", lambda there: answer if there is SITE else pytest.fail("another was asked"))
+    findings = {finding.need: finding for finding in doctor.examine(catalogue, [catalogue.line()], SITE)}
+    assert findings["registry mirror.site:5000"] == Finding(
+        "registry mirror.site:5000", answer[1], ok, remedy, lacking and not ok
+    )
+    assert all(finding.ok for need, finding in findings.items() if "image " not in need and "registry" not in need)
+
+
+def test_with_a_named_registry_nothing_is_to_be_built(
+    machine: Machine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images come from there or not at all, so neither packages nor the room to build are wanted; kind is compiled."""
+    monkeypatch.setattr(registry, "ask", lambda _: (True, "answers without TLS"))
+    machine.states = {image.name: None for image in catalogue.needed(catalogue.line())}
+    machine.kind, machine.go, machine.packages, machine.disk_gib = False, None, ["gcc"], {"/": 10.0}
+    findings = {each.need: each for each in doctor.examine(catalogue, [catalogue.line()], Registry("127.0.0.1:5000"))}
+    assert findings["registry 127.0.0.1:5000"].remedy == doctor.NOTHING
+    assert findings[f"image {catalogue.probe}"].remedy == "setup pulls it from 127.0.0.1:5000 and builds nothing"
+    assert findings["image mongo:7.0"].remedy == (
+        "setup pulls it, or FerretDB 1.24.2 (SQLite) for mongod, from 127.0.0.1:5000 and builds nothing"
+    )
+    assert findings["Go"].remedy == "setup fetches Go 1.26 with pip"
+    assert "building tools" not in findings
+    assert findings["disk"].ok
     assert not any(finding.blocking for finding in findings.values())
 
 

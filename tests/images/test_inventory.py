@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from images import build, engine, inventory
+from chaos.errors import ImageError
+from images import build, engine, inventory, registry
 from images.catalogue import Catalogue, Image, short_reference
 from images.inventory import INSIDE, Row
 
@@ -92,6 +93,40 @@ def test_a_pulled_node_brings_its_own(pretended: Engine, catalogue: Catalogue) -
         "7.0",
     )
     assert "docker.io/kindstorm/ferretdb:v1.24.2" not in rows
+
+
+def test_what_was_built_elsewhere_came_whole(pretended: Engine, catalogue: Catalogue) -> None:
+    """A build that a registry gave needs no base here; what is inside the node is told with its version."""
+    pretended.states = {image.name: image.origin for image in catalogue.needed(catalogue.line())}
+    rows = listed(catalogue)
+    assert not [row for row in rows.values() if row.origin == "missing"]
+    inside = {row.references[0]: row for row in rows.values() if row.used == INSIDE}
+    assert set(inside) == set(catalogue.image(catalogue.line().node).contains) - set(pretended.states)
+    assert {(row.origin, row.digest) for row in inside.values()} == {("came with the node", None)}
+    assert inside["registry.k8s.io/pause:3.10.2"].version == "3.10.2"
+    pretended.states[catalogue.line().node] = "pulled"
+    assert "docker.io/library/debian:bookworm-slim" not in listed(catalogue)
+
+
+def test_the_registry_that_gave_an_image_is_named(
+    pretended: Engine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that a mirror gave is neither upstream's nor made here."""
+    pretended.states = {catalogue.probe: "built"}
+    monkeypatch.setattr(registry, "source", lambda name: "127.0.0.1:5000" if name == catalogue.probe else None)
+    assert listed(catalogue)[catalogue.probe].origin == "pulled from 127.0.0.1:5000 (built)"
+
+
+def test_names_are_what_runs_here(pretended: Engine, catalogue: Catalogue) -> None:
+    """The list for `docker save` has upstream's image or the stand-in, as the engine names it, or is refused whole."""
+    pretended.states = {image.name: image.origin for image in catalogue.needed(catalogue.line())}
+    pretended.states["docker.io/kindstorm/ferretdb:v1.24.2"] = "pulled"
+    names = inventory.names(catalogue, [catalogue.line()])
+    assert len(names) == len(pretended.states)
+    assert {"mongo:7.0", "kindstorm/mongo-express:1.1.0-rc-4", "kindest/node:v1.37.0"} <= set(names)
+    del pretended.states[catalogue.probe]
+    with pytest.raises(ImageError, match=f"not set up yet: {catalogue.probe}; run `kindstorm setup`"):
+        inventory.names(catalogue, [catalogue.line()])
 
 
 def test_a_base_of_what_is_built_is_listed(pretended: Engine, catalogue: Catalogue) -> None:

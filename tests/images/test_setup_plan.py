@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from chaos.errors import ClusterError, ImageError
-from images import build, cache, engine, setup
+from images import build, cache, engine, registry, setup
 from images.catalogue import LABEL_ORIGIN, LABEL_RECIPE, Catalogue, Image, short_reference
 from images.progress import Steps
+from images.registry import Registry
 
 NO_REGISTRY = "`docker pull --quiet` failed: dial tcp: lookup registry on 10.0.0.1:53: no such host"
 
@@ -45,6 +46,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
     monkeypatch.setattr(build, "image_state", made.image_state)
     monkeypatch.setattr(build, "pull", made.pull)
+    monkeypatch.setattr(registry, "forget", lambda _: None)
     monkeypatch.setattr(build, "go_command", lambda _: ["go"])
     monkeypatch.setattr(setup, "packages_missing", lambda _: [])
     return made
@@ -177,6 +179,110 @@ def test_a_program_of_another_key_is_compiled_again(machine: Machine, catalogue:
     assert plan(catalogue, steps) == ["compile kind v0.33.0"]
 
 
+# ---- a registry that the user names ----------------------------------------------------------------------------------
+
+SITE = Registry("127.0.0.1:5000")
+
+
+@pytest.fixture
+def asked(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images that the named registry is asked for; it has all of them."""
+    names: list[str] = []
+
+    def pull_all(_: Catalogue, images: list[Image], there: Registry, __: Steps) -> None:
+        assert there is SITE
+        names.extend(image.name for image in images)
+        machine.there |= {image.name: "built" for image in images}
+
+    monkeypatch.setattr(registry, "pull_all", pull_all)
+    return names
+
+
+def plan_at_the_site(catalogue: Catalogue, steps: Steps) -> list[str]:
+    """What a set-up from the named registry would do besides pulling."""
+    return [task.what for task in setup._plan(catalogue, [catalogue.line()], steps, SITE)]
+
+
+def test_with_a_registry_of_ones_own_nothing_is_built(
+    machine: Machine, asked: list[str], catalogue: Catalogue, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for what runs and for no part of it, nobody else is asked, and only kind is compiled."""
+    monkeypatch.setattr(setup, "packages_missing", lambda _: ["gcc"])
+    machine.there = {"docker.io/library/nginx:1.22.1": "pulled"}
+    assert plan_at_the_site(catalogue, steps) == ["compile kind v0.33.0"]
+    wanted = [image.name for image in catalogue.needed(catalogue.line())]
+    assert asked == [name for name in wanted if name != "docker.io/library/nginx:1.22.1"]
+    assert machine.asked == []
+
+
+def test_what_the_registry_lacks_is_not_built_either(
+    machine: Machine, catalogue: Catalogue, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error ends the set-up before anything is compiled."""
+
+    def pull_all(*_: object) -> None:
+        raise ImageError("it does not give all")
+
+    monkeypatch.setattr(registry, "pull_all", pull_all)
+    with pytest.raises(ImageError, match="it does not give all"):
+        plan_at_the_site(catalogue, steps)
+    assert machine.asked == []
+
+
+# ---- a kind that was brought -----------------------------------------------------------------------------------------
+
+
+def a_kind(folder: Path, says: str) -> Path:
+    """An executable that says this of itself."""
+    path = folder / "kind"
+    path.write_text(f"#!/bin/sh\n{says}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_kind_that_was_brought_is_not_compiled(
+    machine: Machine, asked: list[str], catalogue: Catalogue, steps: Steps, tmp_path: Path
+) -> None:
+    """It is copied into the cache, where every later command finds it."""
+    given = a_kind(tmp_path, '[ "$1" = version ] && echo "kind v0.33.0 go1.26.8 linux/amd64"')
+    setup._take_kind(catalogue, given, steps)
+    given.unlink()
+    assert setup.kind_command(catalogue).stat().st_mode & 0o111
+    assert plan_at_the_site(catalogue, steps) == []
+    assert asked
+    assert machine.asked == []
+
+
+@pytest.mark.parametrize("says", ["echo kind v0.32.0 go1.26", "echo something", "exit 1", None])
+def test_another_version_of_kind_is_refused(
+    catalogue: Catalogue, steps: Steps, tmp_path: Path, says: str | None
+) -> None:
+    """What it says of itself is in the sentence, and the cache stays without a kind."""
+    given = tmp_path / "kind" if says is None else a_kind(tmp_path, says)
+    with pytest.raises(ImageError, match=r"/kind is not kind v0\.33\.0 \(.+\); name one that is$"):
+        setup._take_kind(catalogue, given, steps)
+    with pytest.raises(ImageError, match="kind is not set up"):
+        setup.kind_command(catalogue)
+
+
+def test_a_kind_that_cannot_be_compiled_may_be_brought(
+    machine: Machine, catalogue: Catalogue, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site without Go modules is told the way out; another program has none."""
+
+    def fail(*_: object) -> None:
+        raise ImageError("no such module")
+
+    monkeypatch.setattr(build, "build_program", fail)
+    for name, end in (
+        ("kind", r"no such module; or bring a kind v0\.33\.0: .*--kind-bin PATH`$"),
+        ("runc", "^no such module$"),
+    ):
+        with pytest.raises(ImageError, match=end):
+            setup._program_task(catalogue, catalogue.programs[name], steps).run()
+    assert machine.asked == []
+
+
 # ---- what the engine has, judged by its labels -----------------------------------------------------------------------
 
 
@@ -254,6 +360,7 @@ def test_what_is_required_is_named(labelled: Engine, catalogue: Catalogue) -> No
     kind = build.program_folder(catalogue.programs["kind"])
     with pytest.raises(ImageError, match="kind is not set up; run `kindstorm setup`"):
         setup.require(catalogue, catalogue.line())
+    assert setup.require(catalogue, catalogue.line(), Path("/a/kind/of/the/users"))
     (kind / "kind").touch()
     origins = setup.require(catalogue, catalogue.line())
     assert origins == {image.name: image.origin for image in catalogue.needed(catalogue.line())}

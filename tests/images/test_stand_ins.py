@@ -102,6 +102,20 @@ def test_upstreams_image_comes_before_a_stand_in(catalogue: Catalogue, there: di
     assert (state, image.runs_as(state)) == ("pulled", MONGO)
 
 
+def test_a_stand_in_by_upstreams_name_is_not_the_original(
+    catalogue: Catalogue, there: dict[str, dict[str, str]]
+) -> None:
+    """What carries a recipe's label is a build, whatever somebody tagged it; a stand-in's name alone says nothing."""
+    image = catalogue.image(MONGO)
+    label = {LABEL_RECIPE: catalogue.key(image), LABEL_ORIGIN: image.origin}
+    there[short_reference(MONGO)] = label
+    assert build.image_state(catalogue, image) is None
+    there[short_reference(STANDS_IN)] = {}
+    assert build.image_state(catalogue, image) is None
+    there[short_reference(STANDS_IN)] = label
+    assert build.image_state(catalogue, image) == "stand-in"
+
+
 def test_a_registry_is_asked_for_the_original(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     """No registry has the stand-in, so its name is not what is pulled."""
     asked: list[str] = []

@@ -13,10 +13,11 @@ from chaos import cluster as clusters
 from chaos import journal
 from chaos.errors import ClusterError
 from chaos.journal import Entry
-from images import cache, doctor, engine, inventory, setup
+from images import cache, doctor, engine, inventory, registry, setup
 from images.catalogue import Line
 from images.doctor import Finding
 from images.inventory import Row
+from images.registry import Registry
 from kindstorm import cli
 
 RUN = [sys.executable, "-c", "from kindstorm.cli import main; main()"]
@@ -68,6 +69,58 @@ def test_every_command_takes_lines(
     assert run(monkeypatch, *command, "--kubernetes", "1.36", "--kubernetes", "v1.37") == 0
     assert seen == [["1.37"], ["1.36", "1.37"]]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", ["setup", "doctor", "images push"])
+@pytest.mark.parametrize("by", ["word", "environment"])
+def test_a_registry_is_named_by_a_word_or_the_environment(
+    command: str, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both ways reach what pulls, looks or pushes; the line asked for goes with it."""
+    seen: list[object] = []
+    monkeypatch.setattr(setup, "set_up", lambda *words: seen.append((words[1][0].name, words[3])))
+    monkeypatch.setattr(doctor, "examine", lambda *words: seen.append((words[1][0].name, words[2])) or [PROVIDED])
+    monkeypatch.setattr(registry, "push_all", lambda *words: seen.append((words[1][0].name, words[2])))
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    option = ["127.0.0.1:5000/"] if "push" in command else ["--registry", "127.0.0.1:5000/"]
+    if by == "environment":
+        monkeypatch.setenv(registry.VARIABLE, option.pop())
+    assert run(monkeypatch, *command.split(), "--kubernetes", "1.36", *(option if by == "word" else [])) == 0
+    assert seen == [("1.36", Registry("127.0.0.1:5000"))]
+    said = capsys.readouterr().out
+    if command == "images push":
+        assert said == "elsewhere: kindstorm setup --kubernetes 1.36 --registry 127.0.0.1:5000\n"
+    if command == "doctor":
+        assert "`kindstorm setup --kubernetes 1.36 --registry 127.0.0.1:5000/`" in said
+
+
+def test_what_is_no_registry_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that the engine would read otherwise is used for nothing; an empty one is none to push to."""
+    monkeypatch.setattr(setup, "set_up", lambda *_: pytest.fail("set up"))
+    monkeypatch.setattr(registry, "push_all", lambda *_: pytest.fail("pushed"))
+    assert run(monkeypatch, "setup", "--registry", "mirror") == 1
+    assert "docker.io" in capsys.readouterr().err
+    assert run(monkeypatch, "images", "push", "") == 1
+    assert capsys.readouterr().err.startswith("kindstorm: no registry was named; write HOST")
+
+
+def test_a_kind_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The set-up gets the kind that was brought; without a registry none is named."""
+    seen: list[object] = []
+    monkeypatch.setattr(setup, "set_up", lambda *words: seen.append(words[3:]))
+    monkeypatch.delenv(registry.VARIABLE, raising=False)
+    assert run(monkeypatch, "setup", "--kind-bin", "/a/kind") == 0
+    assert seen == [(None, Path("/a/kind"))]
+
+
+def test_names_are_for_another_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One name a line and nothing else, so that `docker save` can take them."""
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    monkeypatch.setattr(inventory, "names", lambda *_: ["nginx:1.22.1", "kindest/node:v1.37.0"])
+    assert run(monkeypatch, "images", "list", "--names") == 0
+    assert capsys.readouterr().out == "nginx:1.22.1\nkindest/node:v1.37.0\n"
 
 
 def examine_as(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:

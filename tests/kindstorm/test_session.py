@@ -28,7 +28,7 @@ from chaos.history import History
 from chaos.journal import Entry
 from chaos.kind import Kind
 from chaos.stack import STACKS, Stack
-from images import cache, engine, setup
+from images import cache, engine, registry, setup
 from kindstorm.checkers import VALID
 from kindstorm.profiles import HTTP_READS
 from kindstorm.run import Run
@@ -492,6 +492,38 @@ def test_a_kubeconfig_that_fails_fails_the_same_way_again(tmp_path: Path, world:
             session.sound_cluster()
     assert world.made == []
     assert not leased_by_us("kindstorm-mine")
+
+
+def test_where_images_came_from_is_in_history_and_report(
+    session: Session, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror, a build and a stand-in are told apart, each under the name of what runs."""
+    mongo, express = "docker.io/library/mongo:7.0", "docker.io/kindstorm/mongo-express:1.1.0-rc-4"
+    states = {session.line.node: "built", "docker.io/kindstorm/ferretdb:v1.24.2": "pulled", express: "stand-in"}
+    plans: list[Any] = []
+    monkeypatch.setattr(setup, "require", lambda *_: states)
+    monkeypatch.setattr(registry, "source", lambda name: "127.0.0.1:5000" if name != mongo else None)
+    monkeypatch.setattr(experiment, "run", lambda plan, *_: plans.append(plan) or store(plan.directory))
+    run(session)
+    words = {
+        session.line.node: "pulled from 127.0.0.1:5000 (built)",
+        mongo: "pulled",
+        express: f"stand-in: {session.catalogue.image(express).stand_in}; pulled from 127.0.0.1:5000",
+    }
+    assert plans[0].images == words
+    assert {image["name"]: image["origin"] for image in session.run_info().images} == words
+    assert [image["version"] for image in session.run_info().images] == ["v1.37.0", "7.0", "1.1.0-rc-4"]
+    assert session.run_info().images[1]["digest"] == "mongo:7.0"[7:19]
+    assert world.made
+
+
+def test_the_users_kind_is_enough(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names a kind need not have one set up."""
+    asked: list[object] = []
+    monkeypatch.setattr(setup, "require", lambda *words: asked.append(words[2]) or {})
+    Session(replace(OPTIONS, runs=tmp_path, kind=Path("/my/kind"))).sound_cluster()
+    assert asked == [Path("/my/kind")]
+    assert world.made
 
 
 def test_options_of_pytest_kind_reach_the_cluster(tmp_path: Path, world: World) -> None:

@@ -232,7 +232,12 @@ def a_run(tests: Sequence[tuple[str, str, float, str]] = ()) -> RunInfo:
         host={"name": "laptop", "cpus": 2, "memory_bytes": 8_000_000_000, "kernel": "6.1.0"},
         images=[
             {"name": "nginx:1.29", "origin": "pulled", "version": "1.29.3", "digest": "sha256:" + "ab" * 32},
-            {"name": "mongo-express:1", "origin": "stand-in", "version": "0.1", "digest": "sha256:" + "cd" * 32},
+            {
+                "name": "mongo-express:1",
+                "origin": "stand-in: an older one",
+                "version": "0.1",
+                "digest": "sha256:" + "cd" * 32,
+            },
         ],
         notes=["kindstorm-2 was quarantined after a node stayed NotReady, and created anew"],
         tests=tests,
