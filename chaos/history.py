@@ -8,7 +8,8 @@ Linux host share. The kinds and their fields:
               Names in use: ``experiment`` {scenario, stack, namespace, seed, load_s}, ``stack`` {name, workloads:
               [{kind, name, replicas}], services: [...], node_port, identities: [pod name, ...], storage: [local |
               shared | a StorageClass, ...]}, ``cluster`` {name, kubernetes, clocks, nodes, settings}, ``images``,
-              ``workload`` (see load.profiles),
+              ``workload`` (see load.profiles); also of the stack, ``disruption_budgets``: [{name, selector,
+              min_available, max_unavailable}], as they are written,
               ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:
               {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
               volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed};
@@ -23,7 +24,8 @@ Linux host share. The kinds and their fields:
               the verifying read, in phase verify: an operation for each page, invoked with value {page: from 0},
               answered with value {page, ids: [id, ...], last: bool}, or with {ids} where there is but one.
 ``fault``     ``fault`` (its name), ``id``, ``edge`` (inject | injected | effect | no_effect | heal | healed | failed),
-              ``target`` {kind, name, uid, ...}, ``detail``.
+              ``target`` {kind, name, uid, ...}, ``detail``. Several pods hit at once are a target of kind Pods, with
+              ``pods``: [{name, uid, node}].
 ``object``    a watched Kubernetes object changed: ``verb`` (seen | added | modified | deleted), ``object`` (Pod, Node,
               ...), ``namespace``, ``name``, ``uid``, ``state``, by kind:
               Pod {phase, ready, ip, node, unschedulable (the scheduler looked for a node and found none), claims:
@@ -295,6 +297,14 @@ class FaultWindow:
     def target(self) -> dict[str, Json]:
         """What it was injected into: kind, name and what else identifies it."""
         return next((r["target"] for r in self.records if r.get("target")), {})
+
+    @property
+    def pods(self) -> list[dict[str, Json]]:
+        """The pods it was injected into, {name, uid, ...}; none where its target is no pod."""
+        target = self.target
+        if target.get("kind") == "Pods":
+            return list(target["pods"])
+        return [target] if target.get("kind") == "Pod" else []
 
     def at(self, edge: str) -> int | None:
         """When the fault reached an edge, in monotonic ns; None where it did not."""

@@ -81,6 +81,10 @@ class Stack:
         asked = {(claim.get("spec") or {}).get("storageClassName") for d in self.documents for claim in _claims(d)}
         return sorted({storages.DEFAULT if each is None else names.get(each, each) for each in asked})
 
+    def plus(self, *documents: Document, name: str | None = None) -> Stack:
+        """A copy with these documents besides its own, applied after them."""
+        return replace(self, name=name or self.name, documents=(*self.documents, *documents))
+
     def images(self) -> list[str]:
         """Every image its pods name."""
         found = (c["image"] for d in self.documents for c in _containers(d) if "image" in c)
@@ -115,6 +119,7 @@ class Stack:
             "name": self.name,
             "workloads": self.workloads(),
             "services": services,
+            "disruption_budgets": [_budget(d) for d in self.documents if d["kind"] == "PodDisruptionBudget"],
             "node_port": self.node_port,
             "identities": sorted(self.identities()),
             "images": self.images(),
@@ -162,6 +167,17 @@ class Stack:
                 return False
         bare = [recorder.get("Pod", d["metadata"]["name"]) for d in self.documents if d["kind"] == "Pod"]
         return all(pod is not None and pod.state["ready"] for pod in bare)
+
+
+def _budget(document: Document) -> dict[str, Json]:
+    """A PodDisruptionBudget as it is written."""
+    spec = document.get("spec") or {}
+    return {
+        "name": document["metadata"]["name"],
+        "selector": spec.get("selector"),
+        "min_available": spec.get("minAvailable"),
+        "max_unavailable": spec.get("maxUnavailable"),
+    }
 
 
 def _replicas(document: Document) -> int | None:

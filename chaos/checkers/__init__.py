@@ -1,6 +1,7 @@
 """Checkers judge one guarantee each: pure functions from a history to a verdict."""
 
 from chaos.checkers.availability import availability
+from chaos.checkers.disruption_budget import disruption_budget
 from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
 from chaos.checkers.quiescence import quiescence
@@ -13,6 +14,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "availability",
+    "disruption_budget",
     "durability",
     "identity",
     "judge",

@@ -384,3 +384,16 @@ def test_a_stack_that_does_not_become_ready_says_why() -> None:
     silent: Any = Picture(normal)
     with pytest.raises(StackError, match="the cluster gave no warning"):
         WEB.wait_ready(silent, 9)
+
+
+def test_a_stack_with_more_documents_keeps_its_own() -> None:
+    """The copy has them after its own and the original does not; a budget is told in the facts as it is written."""
+    stack = Stack.load(STACKS / "nginx.yaml")
+    spec = {"selector": {"matchLabels": {"app": "nginx"}}, "maxUnavailable": "25%"}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": spec}
+    more = stack.plus(budget, name="nginx-budget")
+    assert more.documents == (*stack.documents, budget)
+    assert (more.name, stack.plus(budget).name, more.node_port) == ("nginx-budget", "nginx", stack.node_port)
+    told = {"name": "b", "selector": spec["selector"], "min_available": None, "max_unavailable": "25%"}
+    assert more.facts()["disruption_budgets"] == [told]
+    assert stack.facts()["disruption_budgets"] == []

@@ -1,0 +1,209 @@
+"""Evictions leave each PodDisruptionBudget its pods: the floor that it sets is never broken by one of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from chaos.checkers.evidence import (
+    NS_PER_S,
+    blind_spots,
+    fault_doubts,
+    lost_records,
+    moment,
+    stack_end,
+    stack_namespace,
+)
+from chaos.checkers.stack_watch import is_ready, workload_of
+from chaos.checkers.verdict import Outcome, Verdict
+from chaos.history import History, Json, Record
+
+LAG_S = 5.0
+"""How long after another pod's death an eviction is in doubt: the controller that keeps the budgets may not have heard
+of it. Kubernetes promises no bound; its watches tell within milliseconds, so that this is ample."""
+
+
+@dataclass(frozen=True)
+class DisruptionBudgets:
+    """Every budget of the stack is respected; see :func:`disruption_budget`."""
+
+    @property
+    def name(self) -> str:
+        """The guarantee's name."""
+        return "disruption_budget"
+
+    def check(self, history: History) -> Verdict:
+        """INVALID where an eviction broke a floor, UNKNOWN without a budget, or without evictions that could have."""
+        written = (history.fact("stack") or {}).get("disruption_budgets") or []
+        budgets = [_Budget(history, budget) for budget in written]
+        for budget in budgets:
+            budget.follow()
+        sources = {record.source for record in history.objects("Pod")}
+        begin = history.records[0].time_ns if history.records else 0
+        blind = lost_records(history, "object") + blind_spots(history, sources, begin, stack_end(history))
+        findings = [text for budget in budgets for text in budget.findings]
+        doubts = blind + fault_doubts(history) + [text for budget in budgets for text in budget.doubts()]
+        if not budgets:
+            doubts.append("the stack has no PodDisruptionBudget")
+        refused = sum(int(fault.detail("injected").get("refused_evictions") or 0) for fault in history.faults())
+        evidence: dict[str, Json] = {"refused_evictions": refused, "budgets": [budget.to_json() for budget in budgets]}
+        if findings and not blind:
+            return Verdict(self.name, Outcome.INVALID, "; ".join(findings[:3]), evidence, tuple(findings))
+        if doubts:
+            return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence, tuple(findings))
+        summary = "; ".join(budget.summary() for budget in budgets) + f"; {refused} evictions were refused"
+        return Verdict(self.name, Outcome.VALID, summary, evidence)
+
+
+def disruption_budget() -> DisruptionBudgets:
+    """No eviction takes a PodDisruptionBudget of the stack below its floor of ready pods.
+
+    A pod is lost to an eviction where its UID is among those that a fault's record says it evicted, and it was ready
+    until it was seen on its way out. Only at such a loss the ready pods are counted. What dies otherwise breaks no
+    promise, but it uses up the budget: an eviction after it, below the floor, is INVALID, and for five seconds UNKNOWN,
+    because the controller may not have heard of that death.
+
+    UNKNOWN as well where the evictions could not have broken the floor: of each budget more pods must have been evicted
+    than were ready above its floor when the fault began.
+    """
+    return DisruptionBudgets()
+
+
+class _Budget:
+    """One budget and what happened to its pods."""
+
+    def __init__(self, history: History, written: dict[str, Json]) -> None:
+        self.history = history
+        self.written = written
+        self.name = str(written["name"])
+        self.findings: list[str] = []
+        self.uncertain: list[str] = []
+        self.picture = _Picture()
+        self.floor: int | None = None
+        self.before = 0
+        self.least: int | None = None
+        self.evicted: set[str] = set()
+
+    def follow(self) -> None:
+        """Go through the pods' records in their order, and count the ready ones at each eviction."""
+        faults = [fault for fault in self.history.faults() if "evicted" in fault.detail("injected")]
+        ours = {str(pod["uid"]) for fault in faults for pod in fault.detail("injected")["evicted"]}
+        begin = min((fault.records[0].time_ns for fault in faults), default=None)
+        end, namespace, other_ns = stack_end(self.history), stack_namespace(self.history), -math.inf
+        for record in self.history.objects("Pod"):
+            if record.time_ns >= end or namespace not in (None, record.get("namespace")):
+                continue
+            if not selects(self.written.get("selector"), (record.get("state") or {}).get("labels") or {}):
+                continue
+            if self.floor is None and begin is not None and record.time_ns >= begin:
+                self._begin(begin)
+            uid = str(record["uid"])
+            lost = self.picture.see(record)
+            ready = len(self.picture.ready)
+            if self.floor is not None:
+                self.least = ready if self.least is None else min(self.least, ready)
+            if lost and uid in ours:
+                self.evicted.add(uid)
+                self._judge(record, ready, other_ns)
+            elif lost:
+                other_ns = record.time_ns
+
+    def _begin(self, at_ns: int) -> None:
+        self.before = len(self.picture.ready)
+        self.floor = self._floor(sum(self._wanted(workload, at_ns) for workload in self.picture.workloads))
+
+    def _wanted(self, workload: str, at_ns: int) -> int:
+        """How many pods a workload was to have then."""
+        kind, _, name = workload.partition("/")
+        seen = [r for r in self.history.objects(kind, name) if r.time_ns < at_ns]
+        if seen:
+            return int((seen[-1].get("state") or {}).get("replicas") or 0)
+        listed = (self.history.fact("stack") or {}).get("workloads", [])
+        return next((int(w["replicas"] or 0) for w in listed if f"{w['kind']}/{w['name']}" == workload), 0)
+
+    def _floor(self, expected: int) -> int:
+        """How many must stay ready. Percentages are rounded up, of either field (kubernetes.io, "Specifying a PDB")."""
+        least, most = self.written.get("min_available"), self.written.get("max_unavailable")
+        if least is None and most is None:
+            least = 1  # what the API server takes where neither is written
+        return _part(least, expected) if least is not None else max(0, expected - _part(most, expected))
+
+    def _judge(self, record: Record, ready: int, other_ns: float) -> None:
+        floor = self.floor or 0
+        if ready >= floor:
+            return
+        text = (
+            f"the eviction of {record['name']} left {self.name} {ready} ready pods, its floor is {floor}, "
+            f"{moment(self.history, record.time_ns)}"
+        )
+        if record.time_ns - other_ns <= LAG_S * NS_PER_S:
+            self.uncertain.append(f"{text}; another pod had died shortly before")
+        else:
+            self.findings.append(text)
+
+    def doubts(self) -> list[str]:
+        """Why this budget was not put to the test, or not clearly."""
+        if not self.evicted:
+            return [*self.uncertain, f"no ready pod of the budget {self.name} was evicted"]
+        slack = self.before - (self.floor or 0)
+        if len(self.evicted) > slack:
+            return self.uncertain
+        tried = f"{len(self.evicted)} evictions could not break the budget {self.name}"
+        return [*self.uncertain, f"{tried}: {self.before} pods were ready, its floor is {self.floor}"]
+
+    def summary(self) -> str:
+        """A sentence on what was left of it."""
+        return f"{self.name} kept {self.least} ready pods (floor {self.floor}) while {len(self.evicted)} were evicted"
+
+    def to_json(self) -> dict[str, Json]:
+        """The budget's row in the evidence."""
+        return {
+            "budget": self.name,
+            "floor": self.floor,
+            "ready_before": self.before,
+            "ready_least": self.least,
+            "evicted": len(self.evicted),
+        }
+
+
+@dataclass
+class _Picture:
+    """A budget's pods while their records go by."""
+
+    ready: set[str] = field(default_factory=set)
+    workloads: set[str] = field(default_factory=set)
+
+    def see(self, record: Record) -> bool:
+        """Take a record in; True where a pod that was ready is so no more."""
+        uid, workload = str(record["uid"]), workload_of(record)
+        if workload is not None:
+            self.workloads.add(workload)
+        was = uid in self.ready
+        (self.ready.add if is_ready(record) else self.ready.discard)(uid)
+        return was and uid not in self.ready
+
+
+def selects(selector: dict[str, Json] | None, labels: dict[str, str]) -> bool:
+    """Whether a label selector means a pod with these labels; an empty one means all, none at all means none."""
+    if selector is None:
+        return False
+    wanted = selector.get("matchLabels") or {}
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        _satisfies(labels.get(rule["key"]), str(rule["operator"]), rule.get("values") or [])
+        for rule in selector.get("matchExpressions") or []
+    )
+
+
+def _satisfies(value: str | None, operator: str, values: list[str]) -> bool:
+    return {
+        "In": value is not None and value in values,
+        "NotIn": value is None or value not in values,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }[operator]
+
+
+def _part(amount: Json, whole: int) -> int:
+    """A number, or a percentage of the whole, rounded up."""
+    text = str(amount)
+    return math.ceil(int(text[:-1]) * whole / 100) if text.endswith("%") else int(text)
