@@ -126,7 +126,7 @@ class _Case:
                 )
         for fault in self.faults:
             inject = fault.at("inject")
-            if fault.name == "kill_pod" and fault.took_effect and inject is not None:
+            if fault.name in ("kill_pod", "kill_all_pods") and fault.took_effect and inject is not None:
                 self._replaced(fault, inject)
 
     def _replaced(self, fault: FaultWindow, inject: int) -> None:

@@ -59,10 +59,15 @@ class Life:
     dns_delays_ms: list[list[float]] = field(default_factory=list)
 
     def touched_by(self, fault: FaultWindow) -> bool:
-        """True where the fault's target is this pod, its StatefulSet or one of its nodes."""
-        nodes = {node for incarnation in self.incarnations for node in incarnation.nodes}
-        named = {"Pod": {self.name}, "StatefulSet": {self.owner}, "Node": nodes}
-        return fault.target.get("name") in named.get(str(fault.target.get("kind")), set())
+        """True where the fault's target is this pod, its StatefulSet, or the node it was on while the fault lasted."""
+        kind, name = fault.target.get("kind"), fault.target.get("name")
+        if kind == "Node":
+            begin, end = fault.records[0].time_ns, fault.records[-1].time_ns
+            there = [i for i in self.incarnations if i.first_ns <= end and not (i.deleted_ns or end) < begin]
+            return any(name in incarnation.nodes for incarnation in there)
+        if kind == "StatefulSet":
+            return bool(name == self.owner)
+        return any(pod.get("name") == self.name for pod in fault.pods)
 
     def to_json(self) -> dict[str, Json]:
         """The row of the evidence's table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from chaos.checkers.evidence import (
@@ -78,9 +78,10 @@ class Recovery:
             over = max(record.time_ns for record in fault.records)
             later = bisect_right(injections, over)
             end = injections[later] if later < len(injections) else window[1]
-            taken = {case.replacement for case in cases}
+            taken = {new for case in cases for new in case.replacements.values()}
             case = _Case(history, watch, fault, wanted, end, clients)
-            case.replacement = case.find_replacement(taken)
+            for old in case.killed:
+                case.replacements[old] = case.find_replacement(old, taken | set(case.replacements.values()))
             cases.append(case)
         return cases
 
@@ -142,22 +143,24 @@ class _Case:
         self.doubts: list[str] = []
         self.findings: list[str] = []
         self.stages: dict[str, Interval] = {}
+        """When a killed pod's replacement got so far; of several pods, when the last one did."""
         self.whole: tuple[int, int | None] | None = None
-        self.replacement: str | None = None
+        self.replacements: dict[str, str | None] = {}
+        """The UIDs of the killed pods, and of those that came for them."""
 
     @property
-    def killed(self) -> str | None:
-        """The UID of the pod that was killed; None for a fault of another kind."""
-        if self.fault.name != "kill_pod":
-            return None
-        uid = self.fault.detail("effect").get("uid_before") or self.fault.target.get("uid")
-        return None if uid is None else str(uid)
+    def killed(self) -> list[str]:
+        """The UIDs of the pods that were killed; none for a fault of another kind."""
+        if self.fault.name not in ("kill_pod", "kill_all_pods"):
+            return []
+        seen = self.fault.detail("effect").get("uid_before")
+        uids = [pod.get("uid") for pod in self.fault.pods] if seen is None else [seen]
+        return [str(uid) for uid in uids if uid is not None]
 
-    def find_replacement(self, taken: set[str | None]) -> str | None:
+    def find_replacement(self, old: str, taken: set[str | None]) -> str | None:
         """The UID of the first new pod of the killed one's workload (of a StatefulSet: with its name) or None."""
-        old = self.killed
-        workload = self.watch.workload_of.get(old or "")
-        if old is None or workload is None or old not in self.watch.pods:
+        workload = self.watch.workload_of.get(old)
+        if workload is None or old not in self.watch.pods:
             return None
         name = self.watch.pods[old][0]["name"] if workload.startswith("StatefulSet/") else None
         for uid, records in self.watch.pods.items():
@@ -168,8 +171,8 @@ class _Case:
 
     def measure(self) -> None:
         """Find the stages of a killed pod's replacement, and when the stack was whole again."""
-        if self.killed is not None:
-            self._stages(self.killed)
+        for old, new in self.replacements.items():
+            self._stages(old, new)
         steps = self.watch.steps_between(self.inject, self.end)
         unsteady = self._unsteady()
         if unsteady:
@@ -201,25 +204,29 @@ class _Case:
         ]
         return unsteady if any(had.values()) else ["no ready pod of the stack was seen before the fault", *unsteady]
 
-    def _stages(self, old: str) -> None:
+    def _stages(self, old: str, replacement: str | None) -> None:
         records = self.watch.pods.get(old, [])
-        new = self.watch.pods.get(self.replacement or "", [])
+        new = self.watch.pods.get(replacement or "", [])
         self._stage("gone", records, lambda r: r["verb"] == "deleted" or not _state(r).get("ready"))
         self._stage("created", new, lambda _: True)
         self._stage("scheduled", new, lambda r: bool(_state(r).get("node")))
         self._stage("started", new, _running)
         self._stage("ready", new, lambda r: bool(_state(r).get("ready")))
-        self._stage("endpoint", self.watch.endpoint_of.get(self.replacement or "", []), lambda _: True)
-        if self.replacement is None:
+        self._stage("endpoint", self.watch.endpoint_of.get(replacement or "", []), lambda _: True)
+        if replacement is None:
             self.doubts.append(f"no replacement of {old} was seen after {fault_text(self.fault)}")
 
     def _stage(self, name: str, records: list[Record], reached: Callable[[Record], bool]) -> None:
         first = next((r for r in records if self.inject <= r.time_ns < self.end and reached(r)), None)
-        if first is None:
-            self.stages[name] = (0.0, None)
+        lower, upper = self.stages.get(name, (0.0, 0.0))
+        if first is None or upper is None:
+            self.stages[name] = (lower, None)
             return
-        lower = self.watch.last_heard(first.source, first.time_ns, self.inject)
-        self.stages[name] = ((lower - self.inject) / NS_PER_MS, (first.time_ns - self.inject) / NS_PER_MS)
+        heard = self.watch.last_heard(first.source, first.time_ns, self.inject)
+        self.stages[name] = (
+            max(lower, (heard - self.inject) / NS_PER_MS),
+            max(upper, (first.time_ns - self.inject) / NS_PER_MS),
+        )
 
     def after(self, edge: str) -> Interval | None:
         """The interval in which the stack was whole again, from the ``inject`` or the ``heal`` edge on, in ms."""
@@ -290,14 +297,18 @@ class _Case:
         """The fault's row in the evidence."""
         return {
             "fault": fault_text(self.fault),
-            "uid_before": self.killed,
-            "uid_after": self.replacement,
+            "uid_before": _one_or_all(self.replacements),
+            "uid_after": _one_or_all(self.replacements.values()),
             "ready_before": self.wanted,
             "stages_ms": {name: list(interval) for name, interval in self.stages.items()},
             "whole_after_fault_ms": _listed(self.after("inject")),
             "whole_after_heal_ms": _listed(self.after("heal")),
             "client_ms": self.clients.recovered(self.inject, self.end),
         }
+
+
+def _one_or_all(uids: Collection[str | None]) -> Json:
+    return list(uids) if len(uids) > 1 else next(iter(uids), None)
 
 
 def _state(pod: Record) -> dict[str, Json]:

@@ -209,6 +209,44 @@ def test_pods_of_a_hit_workload_or_node_may_be_replaced(target: dict[str, str]) 
         assert judged(story).outcome is expected
 
 
+def all_killed(*names: str) -> Story:
+    """A run in which these pods were the target of one fault, and web-1 was replaced."""
+    pods = [{"name": name, "uid": f"{name}-a"} for name in names]
+    target = {"kind": "Pods", "name": "web*", "pods": pods}
+    return killed_pod().without(lambda r: r.kind == "fault").fault("kill_all_pods", target, effect={"gone": True})
+
+
+def test_each_pod_of_a_common_fault_is_a_target() -> None:
+    """A pod among several that were killed may be replaced, and one that was not among them may not."""
+    assert judged(all_killed("web-1")).outcome is Outcome.VALID
+    verdict = judged(all_killed("web-0", "web-2"))
+    assert verdict.outcome is Outcome.INVALID
+    assert any("web-1 was no target of a fault" in text for text in verdict.findings)
+
+
+def test_each_pod_of_a_common_fault_must_come_back() -> None:
+    """A killed pod that is gone and has no successor is named; one of which neither was seen is in doubt."""
+    story = all_killed("web-0", "web-1").pod(20.2, "web-0", "web-0-a", "deleted", ready=False)
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.INVALID
+    assert any("web-0 was not replaced after kill_all_pods on Pods web*" in text for text in verdict.findings)
+    verdict = judged(all_killed("web-0", "web-1").without(lambda r: r.time_ns > 42.9e9 and r.kind == "object"))
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "neither the end of web-0-a nor a new UID was seen" in verdict.summary
+
+
+def test_a_node_fault_touches_what_was_on_the_node_then() -> None:
+    """A pod that came to the node after the fault, or had left it before, is not excused by it."""
+    for node, first in (("elsewhere", "worker"), ("worker", "elsewhere")):
+        story = killed_pod().without(lambda r: r.kind == "fault" or named("Pod", "web-1")(r))
+        story.fault("drain_node", {"kind": "Node", "name": "worker"}, effect={"gone": True})
+        story.pod(1, "web-1", "web-1-a", "added", node=first)
+        story.pod(30, "web-1", "web-1-a", "deleted", ready=False, node=first)
+        story.pod(31, "web-1", "web-1-b", "added", node=node).pod(44, "web-1", "web-1-b", "deleted", ready=False)
+        blamed = any("web-1 was no target of a fault" in text for text in judged(story).findings)
+        assert blamed is (first == "elsewhere")
+
+
 @pytest.mark.parametrize(("pattern", "dns_s_max"), [("", 30), ("web-*", 0)])
 def test_senseless_parameters_are_refused(pattern: str, dns_s_max: float) -> None:
     """No pattern, or no time to follow, is the author's mistake."""

@@ -245,6 +245,49 @@ def test_two_pods_killed_at_once_have_two_replacements() -> None:
     assert second["stages_ms"]["gone"][1] == pytest.approx(90)
 
 
+def killed_together(new_b: str | None = "d", b_ready_s: float = 24) -> Story:
+    """A whole run in which both pods of Deployment shop are killed by one fault; the second one's successor is late."""
+    owner = "ReplicaSet/shop-7db6d8ff4d"
+    story = Story().phases().fact("experiment", {"namespace": NAMESPACE}).load()
+    story.fact("stack", {"name": "shop", "workloads": [{"kind": "Deployment", "name": "shop", "replicas": 2}]})
+    pods = [{"name": f"shop-{uid}", "uid": uid} for uid in "ab"]
+    story.fault("kill_all_pods", {"kind": "Pods", "name": "shop*", "pods": pods}, effect={"uids_before": ["a", "b"]})
+    for uid in "ab":
+        story.pod(2, f"shop-{uid}", uid, "added", owner).pod(20.1, f"shop-{uid}", uid, "deleted", owner, ready=False)
+    story.pod(20.2, "shop-c", "c", "added", owner, ready=False).pod(22, "shop-c", "c", "modified", owner)
+    if new_b:
+        story.pod(20.3, "shop-d", new_b, "added", owner, ready=False).pod(b_ready_s, "shop-d", new_b, owner=owner)
+    return story.clocks("api:Pod")
+
+
+def test_pods_killed_by_one_fault_have_a_replacement_each() -> None:
+    """The row tells all of them, and a stage counts as reached once the last one has reached it."""
+    verdict = judged(killed_together())
+    assert verdict.outcome is Outcome.VALID
+    (told,) = verdict.evidence["faults"]
+    assert (told["uid_before"], told["uid_after"]) == (["a", "b"], ["c", "d"])
+    assert told["stages_ms"]["created"] == [200, 300]
+    assert told["stages_ms"]["ready"] == [3500, 4000]
+    assert told["whole_after_fault_ms"] == [3500, 4000]
+
+
+def test_one_of_several_that_is_not_replaced_is_not_forgotten() -> None:
+    """One replacement of two: INVALID by the budget, and the pod that none came for is in doubt, its stages open."""
+    story = killed_together(new_b=None)
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.INVALID
+    assert "Deployment/shop had 1 ready, 2 before" in verdict.summary
+    (told,) = verdict.evidence["faults"]
+    assert (told["uid_after"], told["stages_ms"]["ready"][1]) == (["c", None], None)
+    assert "no replacement of b was seen after kill_all_pods on Pods shop*" in judged(story, 60).summary
+
+
+def test_one_of_several_that_comes_back_late_is_too_late() -> None:
+    """The budget is for all of them."""
+    assert judged(killed_together(b_ready_s=28), 5).outcome is Outcome.INVALID
+    assert judged(killed_together(b_ready_s=28), 9).outcome is Outcome.VALID
+
+
 def test_a_stateful_sets_pod_is_replaced_by_its_name() -> None:
     """A new pod of the same StatefulSet with another ordinal replaces nobody."""
     story = killed_pod().pod(20.25, "web-3", "web-3-a", "added", ready=False).pod(30, "web-3", "web-3-a", "deleted")
