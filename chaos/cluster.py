@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -167,12 +169,21 @@ def require_mark(kube: Kube, name: str) -> None:
     mark = kube.raw("ConfigMap", MARK, "kube-system")
     if mark is None or mark.get("data", {}).get("owner") != owner():
         raise ClusterError(f"the cluster {name} does not carry our mark; {stranger}")
-    containers = sorted(node_containers(name))
+    containers = sorted((container, known["state"]) for container, known in node_containers(name).items())
     if not containers:
         raise ClusterError(f"no node of {name} carries our label; {stranger}")
-    for container in containers:
-        if docker("exec", container, "cat", f"/{MARK}") != owner():
+    for container, state in containers:
+        if _marked_by(container, state) != owner():
             raise ClusterError(f"the node {container} does not carry our mark; {stranger}")
+
+
+def _marked_by(container: str, state: str) -> str:
+    """What the mark's file holds. A node that is paused or stopped runs nothing, but its files can be read."""
+    if state == "running":
+        return docker("exec", container, "cat", f"/{MARK}")
+    with tempfile.TemporaryDirectory(prefix="kindstorm-mark-") as folder:
+        docker("cp", f"{container}:/{MARK}", folder)
+        return (Path(folder) / MARK).read_text()
 
 
 def node_containers(cluster: str | None = None) -> dict[str, dict[str, str]]:
@@ -187,6 +198,42 @@ def node_containers(cluster: str | None = None) -> dict[str, dict[str, str]]:
         if name and cluster in (None, name):
             found[entry["Names"]] = {"cluster": name, "state": entry["State"], "config": labels.get(CONFIG_LABEL, "")}
     return found
+
+
+OUTAGES = {"pause": "unpause", "stop": "start"}
+"""What takes a node out, and what brings it back: docker's verbs, and the journal's."""
+_FROM = {"pause": "running", "unpause": "paused", "stop": "running", "start": "exited"}
+RESUME_S = 120
+
+
+def switch_node(cluster: str, node: str, verb: str) -> bool:
+    """Pause, unpause, stop or start a node; False where its state asks for nothing. Raises where it is not ours."""
+    container = node_containers(cluster).get(node)
+    if container is None:
+        raise ClusterError(f"the container {node} does not carry our label for {cluster}; it is left alone")
+    if container["state"] != _FROM[verb]:
+        return False
+    docker(verb, node)
+    return True
+
+
+def resume_node(kube: Kube, cluster: str, node: str, verb: str) -> None:
+    """Bring a paused or stopped node back, and wait until it is ready and sealed; harmless where it is already.
+
+    A node that has just started may still be told as ready from before; only its renewed lease is a sign of life.
+    """
+    since = datetime.now(UTC)
+    switch_node(cluster, node, verb)
+
+    def sign_of_life() -> tuple[datetime, bool]:
+        lease, seen = kube.raw("Lease", node, "kube-node-lease"), kube.get("Node", node)
+        if lease is None or seen is None:
+            raise ClusterError(f"the cluster {cluster} knows no node {node}")
+        return datetime.fromisoformat(lease["spec"]["renewTime"]), bool(seen.state["ready"])
+
+    what = f"the node {node} renews its lease and is ready"
+    poll(sign_of_life, lambda told: told[0] > since and told[1], timeout_s=RESUME_S, what=what)
+    seal.require_node(node)
 
 
 def folder(name: str) -> Path:

@@ -37,6 +37,7 @@ API_VERSIONS = {
     "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "Lease": "coordination.k8s.io/v1",
     "ReplicaSet": "apps/v1",
     "StatefulSet": "apps/v1",
 }

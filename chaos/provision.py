@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from chaos import cluster as clusters
-from chaos import kind, seal, storage
+from chaos import journal, kind, seal, storage
 from chaos.cluster import CLUSTER_LABEL, CONFIG_LABEL, MARK, Cluster, ClusterSpec, folder, owner
 from chaos.errors import ClusterError
 from chaos.history import Json
@@ -186,18 +186,25 @@ def sweep(kind_driver: Kind, *, keep: bool) -> list[str]:
     Of a cluster whose nodes are gone, or were never made, there may still be a folder.
     """
     removed = []
-    states: dict[str, list[str]] = {path.name: [] for path in cache.folder("clusters").glob("[!.]*/")}
-    for entry in clusters.node_containers().values():
-        states.setdefault(entry["cluster"], []).append(entry["state"])
-    for name, found in states.items():
+    names = {path.name for path in cache.folder("clusters").glob("[!.]*/")}
+    names |= {node["cluster"] for node in clusters.node_containers().values()}
+    for name in sorted(names):
         with clusters.leased(name) as free:
-            whole = (folder(name) / "cluster.json").exists() and set(found) == {"running"}
-            if free and not (keep and whole):
+            if free and not (keep and is_whole(name)):
                 delete(kind_driver, name)
                 removed.append(name)
-    if not states:
+    if not names:
         _unseal_if_last()
     return removed
+
+
+def is_whole(name: str) -> bool:
+    """Whether a cluster can be taken up: it is known, and a node that does not run is one that undoing brings back."""
+    nodes = clusters.node_containers(name)
+    lost = {node for node, known in nodes.items() if known["state"] != "running"}
+    undoing = clusters.OUTAGES.values()
+    mendable = {entry.arguments["node"] for entry in journal.pending(name) if entry.verb in undoing}
+    return bool(nodes) and (folder(name) / "cluster.json").exists() and lost <= mendable
 
 
 def reusable(spec: ClusterSpec) -> list[str]:

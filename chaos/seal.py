@@ -29,6 +29,10 @@ SERVICE_RANGE = "10.96.0.0/16"
 """kind's default range of Service addresses."""
 
 REJECT = ("-i", BRIDGE, "!", "-o", BRIDGE, "-m", "comment", "--comment", "kindstorm seal", "-j", "REJECT")
+_NODE_RULES = (
+    ("FORWARD", f"-d {SERVICE_RANGE} -j REJECT"),
+    ("OUTPUT", f"-d {SERVICE_RANGE} -m conntrack ! --ctstate DNAT -j REJECT"),
+)
 _NODE_SCRIPT = f"""#!/bin/sh
 # Rejects what is for the Service range and no Service translated: it would leave the node by its default route.
 set -eu
@@ -37,8 +41,7 @@ rule() {{
   shift
   iptables -w -C "$chain" "$@" 2>/dev/null || iptables -w -I "$chain" "$@"
 }}
-rule FORWARD -d {SERVICE_RANGE} -j REJECT
-rule OUTPUT -d {SERVICE_RANGE} -m conntrack ! --ctstate DNAT -j REJECT
+{chr(10).join(f"rule {chain} {rule}" for chain, rule in _NODE_RULES)}
 """
 _NODE_UNIT = """[Unit]
 Description=Rejects untranslated Service traffic
@@ -144,6 +147,17 @@ def seal_node(container: str) -> None:
     )
     for command, text in zip(install, (_NODE_SCRIPT, _NODE_UNIT), strict=True):
         docker("exec", "--interactive", container, "sh", "-c", command, stdin=text.encode())
+
+
+def require_node(container: str) -> None:
+    """Raise ClusterError unless the node rejects what is for the Service range, as its script set it."""
+    for chain, rule in _NODE_RULES:
+        try:
+            docker("exec", container, "iptables", "-w", "-C", chain, *rule.split())
+        except ClusterError as error:
+            raise ClusterError(
+                f"the node {container} is not sealed any more; make the cluster anew ({error})"
+            ) from error
 
 
 def seal_dns(kube: Kube) -> str:

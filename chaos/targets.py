@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,6 +79,24 @@ class NodeOf:
 
 
 @dataclass(frozen=True)
+class NodeRunning:
+    """Any one worker that runs at least so many ready pods whose names begin with ``prefix``, chosen by the seed."""
+
+    prefix: str
+    at_least: int
+
+    def resolve_node(self, recorder: Recorder, rng: random.Random) -> Seen:
+        """See NodeTarget."""
+        pods = [p for p in victims(recorder) if p.name.startswith(self.prefix) and p.state["ready"]]
+        counted = Counter(str(p.state["node"]) for p in pods)
+        nodes = sorted(name for name, count in counted.items() if count >= self.at_least)
+        if not nodes:
+            what = f"{self.at_least} ready pods whose names begin with {self.prefix!r}"
+            raise FaultError(f"no node runs {what}; the fault has no target")
+        return _worker(recorder, rng.choice(nodes))
+
+
+@dataclass(frozen=True)
 class NamedNode:
     """The node of exactly this name."""
 
@@ -123,3 +142,8 @@ def node(name: str) -> NamedNode:
 def node_of(target: str | Target) -> NodeOf:
     """The worker that a pod runs on when the fault is injected; a pod's name, or any pod target."""
     return NodeOf(Named(target) if isinstance(target, str) else target)
+
+
+def node_running(prefix: str, at_least: int = 1) -> NodeRunning:
+    """A worker that runs at least so many ready pods whose names begin with ``prefix``, chosen by the seed."""
+    return NodeRunning(prefix, at_least)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chaos import journal
+from chaos.cluster import OUTAGES, resume_node
 from chaos.errors import FaultError
 from chaos.journal import Entry
 from chaos.kube import Kube
@@ -21,7 +22,19 @@ def _uncordon(kube: Kube, node: str) -> str:
     return f"pods may go to node {node} again" if kube.uncordon(node) else f"node {node} is gone"
 
 
-_VERBS: dict[str, Callable[..., str]] = {"scale": _scale, "uncordon": _uncordon}
+def _resume(verb: str) -> Callable[..., str]:
+    def resumed(kube: Kube, cluster: str, node: str) -> str:
+        resume_node(kube, cluster, node, verb)
+        return f"node {node} is ready again"
+
+    return resumed
+
+
+_VERBS: dict[str, Callable[..., str]] = {
+    "scale": _scale,
+    "uncordon": _uncordon,
+    **{verb: _resume(verb) for verb in OUTAGES.values()},
+}
 
 
 def undo(kube: Kube, entry: Entry) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cluster_fakes import seen
 
 from chaos import cluster as clusters
 from chaos.cluster import MARK, Cluster, ClusterSpec
-from chaos.errors import ClusterError, ImageError
+from chaos.errors import ClusterError, ImageError, WaitTimeout
 from chaos.history import Json
 from chaos.kind import ENTRY, FAST_CLOCKS, NODE_PORTS, PROBE_PORT
 from images import cache
@@ -230,6 +231,109 @@ def test_without_the_file_it_is_not_ours(engine: Any, text: str) -> None:
     kube: Any = Api({"data": OUR_MARK})
     with pytest.raises(ClusterError, match="the node kindstorm-test-worker does not carry our mark"):
         made(kube).require_mark()
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, str], list[tuple[str, ...]]]:
+    """An engine whose node containers are in these states, by name; a container can be copied from in any of them."""
+    states = {"kindstorm-test-control-plane": "running", "kindstorm-test-worker": "running"}
+    calls: list[tuple[str, ...]] = []
+    after = {"pause": "paused", "unpause": "running", "stop": "exited", "start": "running"}
+
+    def docker(*args: str, **_: object) -> str:
+        if args[0] == "ps":
+            common = {"Labels": "io.x-k8s.kind.cluster=kindstorm-test"}
+            return "\n".join(json.dumps({"Names": name, "State": state} | common) for name, state in states.items())
+        calls.append(args)
+        if args[0] == "exec":
+            assert states[args[1]] == "running"
+            return "us"
+        if args[0] == "cp":
+            container, _, path = args[1].partition(":")
+            assert path == f"/{MARK}"
+            (Path(args[2]) / MARK).write_text("them" if container.endswith("worker3") else "us")
+            return ""
+        states[args[1]] = after[args[0]]
+        return ""
+
+    monkeypatch.setattr(clusters, "docker", docker)
+    monkeypatch.setattr(clusters, "owner", lambda: "us")
+    return states, calls
+
+
+@pytest.mark.parametrize("state", ["paused", "exited"])
+def test_a_node_that_runs_nothing_still_shows_its_mark(nodes: Any, state: str) -> None:
+    """It cannot be asked, but its file can be read: the cluster is ours, and a foreign file is found all the same."""
+    states, calls = nodes
+    states["kindstorm-test-worker2"] = state
+    kube: Any = Api({"data": OUR_MARK})
+    made(kube).require_mark()
+    assert [args[0] for args in calls] == ["exec", "exec", "cp"]
+    states["kindstorm-test-worker3"] = state
+    with pytest.raises(ClusterError, match="the node kindstorm-test-worker3 does not carry our mark"):
+        made(kube).require_mark()
+
+
+@pytest.mark.parametrize(("there", "back"), clusters.OUTAGES.items())
+def test_a_node_is_switched_only_where_its_state_asks_for_it(nodes: Any, there: str, back: str) -> None:
+    """Out and back again, each a second time without effect."""
+    _, calls = nodes
+    worker = "kindstorm-test-worker"
+    done = [clusters.switch_node("kindstorm-test", worker, verb) for verb in (back, there, there, back, back)]
+    assert done == [False, True, False, True, False]
+    assert calls == [(there, worker), (back, worker)]
+
+
+def test_a_strangers_container_is_never_switched(nodes: Any) -> None:
+    """Neither one without our label nor one of another cluster of ours."""
+    _, calls = nodes
+    for cluster, name in (("kindstorm-test", "stranger"), ("another", "kindstorm-test-worker")):
+        with pytest.raises(ClusterError, match=f"{name} does not carry our label for {cluster}; it is left alone"):
+            clusters.switch_node(cluster, name, "pause")
+    assert calls == []
+
+
+class Kubelet:
+    """An API that tells the next lease and readiness of a node at each question."""
+
+    def __init__(self, *told: tuple[float, bool]) -> None:
+        self.told = list(told)
+
+    def raw(self, kind: str, name: str, namespace: str) -> dict[str, Any] | None:
+        """See Kube."""
+        assert (kind, name, namespace) == ("Lease", "kindstorm-test-worker", "kube-node-lease")
+        if not self.told:
+            return None
+        renewed = datetime.now(UTC) + timedelta(seconds=self.told[0][0])
+        return {"spec": {"renewTime": renewed.isoformat().replace("+00:00", "Z")}}
+
+    def get(self, kind: str, name: str) -> Any:
+        """See Kube."""
+        return seen(kind, name, ready=self.told.pop(0)[1]) if self.told else None
+
+
+def test_a_node_is_back_once_it_gives_a_sign_of_life(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ready from before is not enough, a lease without readiness neither; then its seal is looked at."""
+    states, calls = nodes
+    sealed: list[str] = []
+    monkeypatch.setattr(clusters.seal, "require_node", sealed.append)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    states["kindstorm-test-worker"] = "paused"
+    kube: Any = Kubelet((-5, True), (60, False), (60, True))
+    clusters.resume_node(kube, "kindstorm-test", "kindstorm-test-worker", "unpause")
+    assert kube.told == []
+    assert calls == [("unpause", "kindstorm-test-worker")]
+    assert sealed == ["kindstorm-test-worker"]
+
+
+def test_a_node_that_gives_no_sign_of_life_is_not_back(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bounded wait that says what it waited for."""
+    assert nodes
+    monkeypatch.setattr(clusters, "RESUME_S", 0)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    kube: Any = Kubelet()
+    with pytest.raises(WaitTimeout, match="the node kindstorm-test-worker renews its lease and is ready: not within"):
+        clusters.resume_node(kube, "kindstorm-test", "kindstorm-test-worker", "start")
 
 
 def test_the_owner_is_made_once() -> None:

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from chaos import cluster as clusters
-from chaos import kind, provision, seal, storage
+from chaos import journal, kind, provision, seal, storage
 from chaos.cluster import MARK, Cluster, ClusterSpec
 from chaos.errors import ClusterError
+from chaos.journal import Entry
 from images import cache
 from images import catalogue as catalogues
 
@@ -311,6 +312,19 @@ def test_files_that_stay_are_told_and_the_seal_goes(world: Any, monkeypatch: pyt
     with pytest.raises(ClusterError, match="remove failed"):
         provision.delete(world, "a")
     assert world.log == ["delete a", "remove", "unseal_host"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "node", "kept"),
+    [("unpause", "hit-worker", True), ("start", "hit-worker", True), ("unpause", "hit-other", False),
+     ("uncordon", "hit-worker", False)],
+)  # fmt: skip
+def test_a_cluster_that_the_journal_can_mend_is_not_dead(world: Any, verb: str, node: str, kept: bool) -> None:
+    """A node that a fault took out comes back by undoing; without an entry for this very node the cluster is dead."""
+    world.add("hit", "paused")
+    journal.plan(Entry("hit", verb, {"cluster": "hit", "node": node}))
+    assert provision.is_whole("hit") is kept
+    assert provision.sweep(world, keep=True) == ([] if kept else ["hit"])
 
 
 def test_a_sweep_without_a_cluster_unseals(world: Any) -> None:

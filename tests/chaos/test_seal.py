@@ -212,6 +212,28 @@ def test_escaped_packets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         seal.escaped_packets("image")
 
 
+def test_a_node_is_sealed_as_its_script_seals_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rule that the script sets is looked for in the node; one that is missing is an error that names the node."""
+    asked: list[str] = []
+    missing: list[str] = []
+
+    def docker(*args: str) -> str:
+        assert args[:5] == ("exec", "w1", "iptables", "-w", "-C")
+        asked.append(" ".join(args[5:]))
+        if asked[-1] in missing:
+            raise ClusterError("Bad rule")
+        return ""
+
+    monkeypatch.setattr(seal, "docker", docker)
+    seal.require_node("w1")
+    script = [line.removeprefix("rule ") for line in seal._NODE_SCRIPT.splitlines() if line.startswith("rule ")]
+    assert asked == script
+    assert len(script) == 2
+    for missing[:] in [[rule] for rule in script]:
+        with pytest.raises(ClusterError, match=r"the node w1 is not sealed any more.*Bad rule"):
+            seal.require_node("w1")
+
+
 class Engine:
     """An engine with at most the one network, and a host with rules; notes what is done in order."""
 

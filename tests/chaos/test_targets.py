@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chaos.errors import FaultError
 from chaos.kind import ENTRY
 from chaos.kube import Seen
-from chaos.targets import CONTROL_PLANE, NodeTarget, Target, node_of, one, ordinal, victims
+from chaos.targets import CONTROL_PLANE, NodeTarget, Target, node_of, node_running, one, ordinal, victims
 from chaos.targets import node as named_node
 from chaos.targets import pod as named
 
@@ -115,3 +115,15 @@ def test_a_node_that_is_not_there() -> None:
         hit_node(node_of("web-1"), node("w1"), pod("web-1", node=None))
     with pytest.raises(FaultError, match="there is no pod web-1"):
         hit_node(node_of("web-1"), node("w1"))
+
+
+def test_a_node_that_runs_enough_of_them() -> None:
+    """Pods that are not ready, go already or have another beginning do not count; the seed chooses among the rest."""
+    nodes = tuple(node(f"w{n}") for n in range(1, 5))
+    pods = [pod(f"web-{place}-{number}", node=place) for place in ("w1", "w2") for number in range(2)]
+    pods += [pod("web-5", node="w3"), pod("db-1", node="w3"), pod("web-6", node="w4")]
+    pods += [pod("web-7", node="w4", ready=False), pod("web-8", node="w4", deleting=True)]
+    found = {hit_node(node_running("web", at_least=2), *nodes, *pods, seed=seed).name for seed in range(30)}
+    assert found == {"w1", "w2"}
+    with pytest.raises(FaultError, match="no node runs 3 ready pods whose names begin with 'web'"):
+        hit_node(node_running("web", at_least=3), *nodes, *pods)

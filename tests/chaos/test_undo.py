@@ -90,3 +90,17 @@ def test_uncordon_is_undone_twice(gone: bool, said: str) -> None:
         assert undo(kube, entry) == said
         assert journal.pending() == []
     assert opened == ["w1", "w1"]
+
+
+@pytest.mark.parametrize("verb", ["unpause", "start"])
+def test_an_outage_is_undone_twice(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """Each time by the way that brings a node back, with what stands on the journal alone."""
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("chaos.undo.resume_node", lambda *what: asked.append(what))
+    kube: Any = FakeKube()
+    entry = Entry("kindstorm-test", verb, {"cluster": "kindstorm-test", "node": "w1"})
+    journal.plan(entry)
+    for _ in range(2):
+        assert undo(kube, entry) == "node w1 is ready again"
+        assert journal.pending() == []
+    assert asked == [(kube, "kindstorm-test", "w1", verb)] * 2

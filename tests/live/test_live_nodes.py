@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from chaos import journal, undo
+from chaos import cluster as clusters
+from chaos import journal, provision, seal, undo
 from chaos.cluster import Cluster, folder
 from chaos.errors import FaultError
 from chaos.kube import Seen
 from chaos.nemesis import Scene
-from kindstorm.faults import drain_node
+from kindstorm.faults import drain_node, pause_node, stop_node
 from kindstorm.targets import node, node_of, one
 
 pytestmark = pytest.mark.live
@@ -125,3 +126,66 @@ def test_a_drain_whose_harness_died_is_undone_by_another(scene: Scene, tmp_path:
         assert undo.undo(scene.kube, entry) == f"pods may go to node {name} again"
         assert is_open(scene, name)
         assert journal.pending(scene.cluster) == []
+
+
+UNDO = """
+import sys
+from pathlib import Path
+from chaos import cluster, journal, undo
+from chaos.kube import Kube
+
+name = sys.argv[1]
+kube = Kube(cluster.folder(name) / "kubeconfig")
+cluster.require_mark(kube, name)
+for entry in journal.pending(name):
+    print(undo.undo(kube, entry))
+"""
+OUTAGES = pytest.mark.parametrize(
+    ("fault", "state"), [(pause_node, "paused"), (stop_node, "exited")], ids=["pause", "stop"]
+)
+
+
+@pytest.mark.full
+@OUTAGES
+def test_an_outage_is_seen_and_healed(scene: Scene, cluster: Cluster, fault: Any, state: str) -> None:
+    """The API calls the node not ready; healed twice over it is ready, sealed, and the cluster at its baseline."""
+    lost = fault(node_of(one("nginx"))).aim(scene)
+    name = lost.target["name"]
+    lost.inject()
+    assert clusters.node_containers(cluster.name)[name]["state"] == state
+    assert [entry.arguments for entry in journal.pending(cluster.name)] == [{"cluster": cluster.name, "node": name}]
+    cluster.require_mark()
+    assert lost.effect() == {"ready": False}
+    for _ in range(2):
+        lost.heal()
+        assert is_ready(scene, name)
+        assert journal.pending(cluster.name) == []
+    seal.require_node(name)
+    after = [found for found in cluster.settle(60) if scene.namespace not in found]
+    assert after == []
+
+
+@pytest.mark.full
+@OUTAGES
+def test_an_outage_whose_harness_died_is_undone(
+    scene: Scene, cluster: Cluster, fault: Any, state: str, tmp_path: Path
+) -> None:
+    """A node that SIGKILL left paused or stopped makes no dead cluster, hides no mark, and another process mends it."""
+    name = killed_after(f"{fault('x').verb}_node", scene, tmp_path / "killed.jsonl")
+    assert clusters.node_containers(cluster.name)[name]["state"] == state
+    assert provision.is_whole(cluster.name)
+    assert provision.attach(cluster.spec, cluster.name).name == cluster.name
+    command = [sys.executable, "-c", UNDO, cluster.name]
+    for again in (False, True):
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.PIPE, text=True)
+        assert done.stdout == ("" if again else f"node {name} is ready again\n")
+        assert clusters.node_containers(cluster.name)[name]["state"] == "running"
+        assert is_ready(scene, name)
+        assert journal.pending(cluster.name) == []
+
+
+def is_ready(scene: Scene, name: str) -> bool:
+    """Whether a node is ready, as the API says now."""
+    seen = scene.kube.get("Node", name)
+    assert seen is not None
+    return bool(seen.state["ready"])
