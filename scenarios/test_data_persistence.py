@@ -3,9 +3,8 @@
 import pytest
 
 from kindstorm.checkers import durability, recovery
-from kindstorm.faults import kill_pod
+from kindstorm.faults import kill_all_pods
 from kindstorm.profiles import DOCUMENT_WRITES
-from kindstorm.targets import one
 
 # The root user of manifests/stacks/mongo.yaml, through the way in for clients from outside.
 WRITES = DOCUMENT_WRITES.with_(port=30082, username="username", password="password")  # noqa: S106 - the documented one
@@ -13,6 +12,6 @@ WRITES = DOCUMENT_WRITES.with_(port=30082, username="username", password="passwo
 
 @pytest.mark.smoke
 def test_data_persistence(experiment, stacks):
-    """The only mongodb pod dies under writes: every acknowledged document is there, once."""
-    run = experiment(stack=stacks.mongo(), workload=WRITES, faults=[kill_pod(one("mongodb"))])
+    """All mongodb pods die under writes: every acknowledged document is there, once."""
+    run = experiment(stack=stacks.mongo(), workload=WRITES, faults=[kill_all_pods("mongodb")])
     run.judge(durability(), recovery(after_fault_s_max=60))
