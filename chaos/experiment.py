@@ -88,22 +88,49 @@ class Plan:
     images: dict[str, str] = field(default_factory=dict)
 
 
+class Held:
+    """Given to :func:`run`, it leaves the stack where it is, for people to look at, until :meth:`end` is called.
+
+    The history is sealed and on disk all the same; what it does not tell of yet is the removal and the baseline after.
+    """
+
+    def __init__(self) -> None:
+        self.experiment: _Experiment | None = None
+        """None until there is a namespace to remove."""
+
+    def end(self) -> History:
+        """Remove the stack, read the baseline, and seal the history again with both; returns it, on disk by then."""
+        begun, self.experiment = self.experiment, None
+        assert begun is not None  # noqa: S101 - who asks has seen that there is one
+        history, segment = begun.plan.directory / "history.jsonl", begun.plan.directory / "end.jsonl"
+        try:
+            with HistoryWriter(segment, "end") as begun.writer, ExitStack() as undo:
+                undo.callback(begun._read_baseline_after)
+                undo.callback(begun._remove)
+        finally:
+            whole = seal_history([history, segment], history)
+            segment.unlink()
+        return whole
+
+
 def run(
     plan: Plan,
     cluster: Cluster,
     load_factory: Callable[[], Load],
     verifier_factory: Callable[[], Verifier],
     say: Callable[[str], None],
+    held: Held | None = None,
 ) -> History:
     """Run the plan and return its sealed history, which is on disk by then.
 
-    Whatever happens, faults are healed, the load is stopped, the namespace is removed and the history is sealed; an
-    error or an interrupt goes on afterwards. Raises SteadyStateError where the stack was not sound to begin with.
+    Whatever happens, faults are healed, the load is stopped, the namespace is removed (or left to
+    ``held``) and the history is sealed; an error or an interrupt goes on afterwards. Raises SteadyStateError where
+    the stack was not sound to begin with.
     """
     (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
     writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
     try:
-        _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run()
+        _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run(held)
         writers["harness"].write("fact", name="completed", value=True)
     except BaseException as error:
         if _interrupted(error):  # what failed while cleaning up must not hide that somebody wanted to stop
@@ -151,12 +178,15 @@ class _Experiment:
         self.namespace = f"ks-{plan.stack.name}-{plan.seed & 0xFFFF:04x}-{time.time_ns() // 10**6 % 10**6:06d}"[:63]
         self.pause = threading.Event()
 
-    def run(self) -> None:
+    def run(self, held: Held | None) -> None:
         self.cluster.require_mark()
         self._write_facts()
         with ExitStack() as undo:
-            undo.callback(self._read_baseline_after)
-            undo.callback(self._remove)
+            if held is not None:
+                held.experiment = self
+            else:
+                undo.callback(self._read_baseline_after)
+                undo.callback(self._remove)
             self._make_namespace()
             recorder = Recorder(self.kube, self.namespace, self.writers["api"])
             undo.callback(recorder.stop)

@@ -41,7 +41,8 @@ Linux host share. The kinds and their fields:
 ``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between.
 ``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.
 ``closing``   the last record of a source: ``records``, how many it wrote before this one, by kind.
-``seal``      the last record of a history: ``records``, how many stand before it, and ``sources``.
+``seal``      the last record of a history: ``records``, how many stand before it, and ``sources``. A stack that was
+              held was judged on a history that ended with its first seal; source ``end`` tells of the removal after it.
 
 A source that has no closing record, or whose count does not match, was cut off: what it would have said is
 unknown. A history without a seal is not a whole history, and neither is one with an ``experiment`` and without

@@ -28,6 +28,7 @@ from images import cache, engine
 from images.engine import docker
 
 READY_S = 180
+HELD = "held.json"
 HOST_S = 600
 
 
@@ -112,6 +113,19 @@ def remember(cluster: Cluster) -> None:
     (folder(cluster.name) / "cluster.json").write_text(json.dumps(record | {"loaded": cluster.loaded}))
 
 
+def hold(cluster: Cluster, namespace: str) -> None:
+    """Keep a cluster for people to look at what is in the namespace: no session takes it up or sweeps it away."""
+    (folder(cluster.name) / HELD).write_text(json.dumps({"namespace": namespace}))
+
+
+def held(name: str) -> str | None:
+    """The namespace that a cluster is held to be looked at for; None where it is not held."""
+    try:
+        return str(json.loads((folder(name) / HELD).read_text())["namespace"])
+    except OSError:
+        return None
+
+
 def attach(spec: ClusterSpec, name: str) -> Cluster:
     """Take up a cluster of ours that was kept; raises ClusterError where it is not as it was recorded."""
     home = folder(name)
@@ -180,17 +194,20 @@ def _host() -> AbstractContextManager[None]:
     )
 
 
-def sweep(kind_driver: Kind, *, keep: bool) -> list[str]:
+def sweep(kind_driver: Kind, *, keep: bool, looked_at: bool = False) -> list[str]:
     """Remove our clusters that nobody holds: dead ones, and unless ``keep`` the living too. Returns their names.
 
-    Of a cluster whose nodes are gone, or were never made, there may still be a folder.
+    Of a cluster whose nodes are gone, or were never made, there may still be a folder. One that is held to be looked at
+    stays, dead or living, while it has nodes, unless those that are ``looked_at`` are meant as well.
     """
     removed = []
     names = {path.name for path in cache.folder("clusters").glob("[!.]*/")}
     names |= {node["cluster"] for node in clusters.node_containers().values()}
     for name in sorted(names):
         with clusters.leased(name) as free:
-            if free and not (keep and is_whole(name)):
+            seen = held(name) is not None and bool(clusters.node_containers(name))
+            spared = not looked_at if seen else keep and is_whole(name)
+            if free and not spared:
                 delete(kind_driver, name)
                 removed.append(name)
     if not names:
@@ -208,9 +225,10 @@ def is_whole(name: str) -> bool:
 
 
 def reusable(spec: ClusterSpec) -> list[str]:
-    """The names of kept clusters of ours with this configuration, whoever holds them."""
+    """The names of kept clusters of ours with this configuration, whoever's lease they are; none that is looked at."""
     nodes = clusters.node_containers().values()
-    return sorted({n["cluster"] for n in nodes if n["config"] == spec.digest and n["state"] == "running"})
+    found = {n["cluster"] for n in nodes if n["config"] == spec.digest and n["state"] == "running"}
+    return sorted(name for name in found if held(name) is None)
 
 
 def _marked_image(spec: ClusterSpec) -> str:

@@ -119,7 +119,7 @@ def _require_engine() -> None:
 
 @app.command("clusters")
 def list_clusters(
-    remove: Annotated[bool, typer.Option("--remove", help="Remove those that no session holds.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove those that no session uses.")] = False,
 ) -> None:
     """Show the clusters that carry our mark; no other is ever listed or touched."""
     if not engine.answers():
@@ -127,17 +127,20 @@ def list_clusters(
         return
     if remove:
         command = setups.kind_command(catalogues.load())
-        for name in provision.sweep(provision.driver(command, cache.folder("logs") / "clusters.log"), keep=False):
+        for name in provision.sweep(
+            provision.driver(command, cache.folder("logs") / "clusters.log"), keep=False, looked_at=True
+        ):
             for entry in journal.pending(name):
                 journal.done(entry)
             console.print(f"removed {name}", markup=False)
-    table = Table("cluster", "nodes", "held by a session", "to undo", "kubeconfig")
+    table = Table("cluster", "nodes", "held", "to undo", "kubeconfig")
     states: dict[str, list[str]] = {}
     for node in clusters.node_containers().values():
         states.setdefault(node["cluster"], []).append(node["state"])
     for name, found in sorted(states.items()):
         with clusters.leased(name) as free:
-            held = "no" if free else "yes"
+            looked_at = provision.held(name)
+            held = "by a session" if not free else f"for looking at {looked_at}" if looked_at else "no"
         running = f"{found.count('running')} of {len(found)} running"
         table.add_row(name, running, held, str(len(journal.pending(name))), str(clusters.folder(name) / "kubeconfig"))
     _show(table) if states else console.print("no cluster of ours")

@@ -45,6 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kindstorm-rejudge", type=Path, metavar="RUN_DIR", help="judge a stored run again, with no cluster"
     )
+    group.addoption(
+        "--kindstorm-hold",
+        action="store_true",
+        help="stop at the first experiment that does not pass, and leave its cluster with the stack to be looked at",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         seed=option("--kindstorm-seed"),
         runs=option("--kindstorm-runs"),
         rejudge=option("--kindstorm-rejudge"),
+        hold=option("--kindstorm-hold"),
         keep=bool(option("keep_cluster", False)),
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
         node_image=option("kind_image", None),
@@ -174,6 +180,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     session = item.config.stash[SESSION]
     if "experiment" in getattr(item, "fixturenames", ()):
         _note_test(session, report)
+    if call.when == "call":
+        session.settle(passed=False)  # what still stands was never judged
+    if session.looked_at is not None:
+        item.session.shouldfail = "the cluster is held for looking at, so nothing more runs on it"
     return outcome
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.checkers import Checker, Outcome, Verdict, judge, quiescence
+from chaos.errors import HarnessError
 from chaos.history import History
 from chaos.report import ExperimentResult, Standing, standing
 
@@ -21,7 +22,8 @@ class UnknownVerdictError(Exception):
 class Run:
     """One experiment's history, on disk in ``directory`` before this object exists.
 
-    ``judged`` is True once somebody asked for a verdict; a run of which nobody did shows nothing.
+    ``judged`` is True once somebody asked for a verdict; a run of which nobody did shows nothing. Where its stack was
+    left standing, ``settle`` is told whether the named checkers passed, and gives the history as it is after that.
     """
 
     scenario: str
@@ -32,6 +34,7 @@ class Run:
     history: History
     record: Callable[[ExperimentResult], None]
     judged: bool = False
+    settle: Callable[[bool], History] | None = None
 
     def judge(self, *checkers: Checker, expect: Outcome = Outcome.VALID) -> list[Verdict]:
         """Judge the history; quiescence is always judged with it. Returns all verdicts.
@@ -43,19 +46,19 @@ class Run:
         if not checkers:
             raise ValueError("a run is judged by what it promises: name at least one checker")
         named = judge(self.history, checkers)
+        if self.settle is not None:
+            settle, self.settle = self.settle, None
+            before = self._result(named, named, expect)
+            try:
+                self.history = settle(standing(before).passes)
+            except HarnessError as error:
+                self.record(replace(before, error=str(error)))
+                self.judged = True
+                raise
+            named = judge(self.history, checkers)
         always = [] if any(v.checker == "quiescence" for v in named) else judge(self.history, [quiescence()])
         verdicts = [*named, *always]
-        result = ExperimentResult(
-            self.scenario,
-            self.title,
-            self.experiment,
-            self.seed,
-            self.directory,
-            None if expect is Outcome.VALID else expect,
-            tuple(verdicts),
-            self.history,
-            named=tuple(verdict.checker for verdict in named),
-        )
+        result = self._result(named, verdicts, expect)
         self.record(result)
         self.judged = True
         place = standing(result)
@@ -66,6 +69,19 @@ class Run:
         if not place.passes:
             raise UnknownVerdictError(self._say("nobody can tell", verdicts, result))
         return verdicts
+
+    def _result(self, named: list[Verdict], verdicts: list[Verdict], expect: Outcome) -> ExperimentResult:
+        return ExperimentResult(
+            self.scenario,
+            self.title,
+            self.experiment,
+            self.seed,
+            self.directory,
+            None if expect is Outcome.VALID else expect,
+            tuple(verdicts),
+            self.history,
+            named=tuple(verdict.checker for verdict in named),
+        )
 
     def _say(self, headline: str, verdicts: list[Verdict], result: ExperimentResult) -> str:
         lines = [f"{self.experiment}: {headline}"]

@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from chaos.errors import (
     Unsupported,
     machine_told,
 )
+from chaos.experiment import Held
 from chaos.history import History
 from chaos.kind import Kind
 from chaos.nemesis import Fault
@@ -61,6 +63,7 @@ class Options:
     node_image: str | None
     kind: Path | None = None
     cluster_name: str | None = None
+    hold: bool = False
 
 
 @dataclass
@@ -84,6 +87,8 @@ class Session:
         self._cluster: Cluster | None = None
         self._lease = contextlib.ExitStack()
         self._counts: dict[str, int] = {}
+        self._standing: Held | None = None
+        self.looked_at: str | None = None
 
     # ---- experiments
 
@@ -103,7 +108,9 @@ class Session:
         if self.options.rejudge is not None:
             return self._stored(scenario, title, name, stack)
         directory = self.directory / name
+        held = Held() if self.options.hold else None
         try:
+            self.settle(passed=True)  # what its test has not judged before it runs another
             self._require_images(stack)
             cluster = self.sound_cluster()
             stack = self._with_stand_ins(stack)
@@ -122,7 +129,7 @@ class Session:
             )
             self.say(f"{name}: ")
             with machine_told():
-                history = experiment.run(plan, cluster, LocustLoad, DocumentVerifier, self.say)
+                history = experiment.run(plan, cluster, LocustLoad, DocumentVerifier, self.say, held)
         except BaseException as error:
             history = History(())
             with contextlib.suppress(HarnessError):
@@ -131,8 +138,39 @@ class Session:
             self._record(
                 ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, error=sentence)
             )
+            self._standing = held
+            try:
+                self.settle(passed=not isinstance(error, Exception))  # who interrupts does not want to look
+            except HarnessError as left:
+                error.add_note(str(left))
             raise
-        return Run(scenario, title, name, self.seed, directory, history, self._record)
+        run = Run(scenario, title, name, self.seed, directory, history, self._record)
+        if held is not None:
+            self._standing = held
+            run.settle = lambda passed: self._settled(held, directory, passed)
+        return run
+
+    def _settled(self, held: Held, directory: Path, passed: bool) -> History:
+        if self._standing is held:
+            self.settle(passed=passed)
+        return History.load(directory / "history.jsonl")
+
+    def settle(self, *, passed: bool) -> None:
+        """Remove the stack that still stands, or where it did not pass hold the cluster for people to look at it."""
+        standing, self._standing = self._standing, None
+        if standing is None or standing.experiment is None or self._cluster is None:
+            return
+        if passed:
+            standing.end()
+            return
+        namespace = standing.experiment.namespace
+        provision.hold(self._cluster, namespace)
+        self._forget(self._cluster.name)
+        self.looked_at = namespace
+        self.notes.append(
+            f"the cluster {self._cluster.name} is held for looking at, its stack still in the namespace {namespace}; "
+            "`kindstorm clusters --remove` removes it"
+        )
 
     def _name(self, scenario: str) -> str:
         short = scenario.rpartition("::")[2].replace("[", "-").replace("]", "").replace("/", "-")
@@ -183,6 +221,8 @@ class Session:
         """The session's cluster at its baseline; one that is not is put aside, remade, and the report says so."""
         if self.options.rejudge is not None:
             raise Unsupported("stored runs are judged again without a cluster, and this test needs one")
+        if self.looked_at is not None:
+            raise ClusterError("this session's cluster is held for looking at, so nothing more runs on it")
         if self._cluster is not None:
             found = self._deviations(self._cluster, STILL_S)
             if not found:
@@ -224,9 +264,12 @@ class Session:
         spec = ClusterSpec(self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=image)
         if engine.inspect_image(spec.base_image) is None:
             raise ImageError(f"the engine has no image {spec.base_image}; pull it, or leave --kind-image out")
-        for name in provision.sweep(self._kind(), keep=self.options.keep or handed is not None):
+        hold = self.options.hold and handed is None
+        for name in provision.sweep(self._kind(), keep=self.options.keep or handed is not None, looked_at=hold):
             self._forget(name)
-            self.notes.append(f"a dead or stale cluster of ours was removed: {name}")
+            self.notes.append(
+                f"a {'dead, stale or held' if hold else 'dead or stale'} cluster of ours was removed: {name}"
+            )
         if handed is not None:
             return self._handed(spec, handed)
         kept = self._kept(spec) if self.options.keep else None
@@ -302,9 +345,13 @@ class Session:
     def finish(self) -> Path | None:
         """Write the reports and let go of the cluster; returns the report's path where there was an experiment."""
         try:
+            self.settle(passed=True)  # an interrupt came before anybody judged it
+        except HarnessError as error:
+            self.notes.append(f"the stack that still stood at the end was not removed: {error}")
+        try:
             return self._write_reports() if self.results or self.directory.exists() else None
         finally:
-            if self._cluster is not None and (self.options.keep or self.options.kubeconfig):
+            if self._cluster is not None and (self.options.keep or self.options.kubeconfig or self.looked_at):
                 provision.remember(self._cluster)
                 self._lease.close()
             else:
@@ -350,6 +397,33 @@ class Session:
     def print_summary(self, path: Path) -> None:
         """The table of verdicts, and last the report's path."""
         Console().print(report.render_summary(self.run_info(), self.results, path))
+        if self.looked_at is not None and self._cluster is not None:
+            text = _ways_to_look(self._cluster, self.looked_at)
+            Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _ways_to_look(cluster: Cluster, namespace: str) -> str:
+    """How a person gets at a held stack; the node's own kubectl is always there, this machine's may not be."""
+    inside = [
+        "docker",
+        "exec",
+        f"{cluster.name}-control-plane",
+        "kubectl",
+        "--kubeconfig",
+        "/etc/kubernetes/admin.conf",
+    ]
+    here = ["kubectl", "--kubeconfig", str(cluster.kubeconfig)]
+    ways = [here, inside] if shutil.which("kubectl") else [inside]
+    questions = (["get", "all,endpointslices,events"], ["describe", "pods"])
+    look = [shlex.join([*way, "--namespace", namespace, *question]) for way in ways for question in questions]
+    return "\n    ".join(
+        [
+            f"\nheld: the cluster {cluster.name}; the stack is in the namespace {namespace}, as the experiment left it",
+            f"kubeconfig: {cluster.kubeconfig}",
+            *(f"look:       {command}" for command in look),
+            "remove:     kindstorm clusters --remove",
+        ]
+    )
 
 
 def _sentence(error: BaseException) -> str:

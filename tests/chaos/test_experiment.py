@@ -13,7 +13,7 @@ from cluster_fakes import FakeKube, pod, workload
 
 from chaos import experiment, journal
 from chaos.errors import ClusterError, LoadError, StackError, SteadyStateError
-from chaos.experiment import Plan
+from chaos.experiment import Held, Plan
 from chaos.faults import kill_pod, scale
 from chaos.history import History, HistoryWriter, Json
 from chaos.kube import ApiRefusal, Change, Seen
@@ -182,6 +182,7 @@ class World:
         stack: Stack = STACK,
         steady: tuple[Condition, ...] = (WORKLOADS_READY,),
         clients: Clients | None = None,
+        held: Held | None = None,
     ) -> History:
         """Run an experiment here."""
         plan = Plan(
@@ -198,7 +199,7 @@ class World:
             {"nginx:1": "built"},
         )
         cluster: Any = self
-        return experiment.run(plan, cluster, lambda: self, lambda: self, self.said.append)
+        return experiment.run(plan, cluster, lambda: self, lambda: self, self.said.append, held)
 
     def stored(self, *, completed: bool = True) -> History:
         """What is on disk: sealed, all sources whole, said to be aborted unless completed; nothing is left anywhere."""
@@ -495,3 +496,56 @@ def test_a_mark_that_is_lost_under_way(world: World) -> None:
         world.run(kill_pod(one("nginx")), steady=(Condition("lose", lose),))
     assert "delete Pod" not in world.kube.log
     assert phases(world.stored(completed=False)) == ["deploy", "steady", "before", "fault", "remove"]
+
+
+def test_a_stack_that_is_held_stands_until_it_is_ended(world: World) -> None:
+    """The history is whole and on disk before, without a removal; afterwards it has both, and nothing stands."""
+    held = Held()
+    first = world.run(kill_pod(one("nginx")), held=held)
+    assert held.experiment is not None
+    assert world.kube.namespaces == [held.experiment.namespace]
+    assert History.load(world.directory / "history.jsonl").records == first.records
+    assert (first.cut_off(), phases(first)) == ([], PHASES[:-1])
+    assert first.fact("baseline_after") is None
+    assert set(threading.enumerate()) <= world.threads
+    ended = held.end()
+    stored = world.stored()
+    assert stored.records == ended.records
+    assert stored.records[: len(first.records)] == first.records
+    assert phases(stored) == world.said == PHASES
+    assert stored.fact("baseline_after") == stored.fact("baseline")
+    assert held.experiment is None
+
+
+def test_a_stack_that_never_got_ready_is_held_as_well(world: World) -> None:
+    """Its error goes up with the history on disk, and its namespace is there until it is ended."""
+    world.kube.refuse = ApiRefusal("apply: 400: bad", 400)
+    held = Held()
+    with pytest.raises(StackError):
+        world.run(held=held)
+    assert len(world.kube.namespaces) == 1
+    assert History.load(world.directory / "history.jsonl").cut_off() == ["the experiment did not come to its end"]
+    held.end()
+    assert phases(world.stored(completed=False)) == ["deploy", "remove"]
+
+
+def test_of_a_cluster_that_is_not_ours_nothing_is_held(world: World) -> None:
+    """Nothing was deployed on it, so there is nothing to look at."""
+    world.marked = False
+    held = Held()
+    with pytest.raises(ClusterError, match="not ours"):
+        world.run(held=held)
+    assert held.experiment is None
+
+
+def test_a_held_stack_that_cannot_be_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes up; the baseline is read all the same, and all of it is sealed."""
+    held = Held()
+    world.run(held=held)
+    monkeypatch.setattr(world.kube, "delete", raiser(ClusterError("it stays")))
+    with pytest.raises(ClusterError, match="it stays"):
+        held.end()
+    stored = History.load(world.directory / "history.jsonl")
+    assert phases(stored) == PHASES
+    assert stored.fact("baseline_after")["namespaces"] == world.kube.namespaces != []
+    assert [p.name for p in world.directory.glob("*.jsonl")] == ["history.jsonl"]

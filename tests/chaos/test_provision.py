@@ -327,6 +327,21 @@ def test_a_cluster_that_the_journal_can_mend_is_not_dead(world: Any, verb: str, 
     assert provision.sweep(world, keep=True) == ([] if kept else ["hit"])
 
 
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_a_cluster_held_to_be_looked_at_stays(world: Any, state: str) -> None:
+    """No session sweeps it away, kept or not, dead or living, and none takes it up, until it is named as well."""
+    for name in ("looked-at", "kept"):
+        world.add(name, state, SPEC.digest)
+    cluster = Cluster("looked-at", SPEC, clusters.folder("looked-at") / "kubeconfig", {}, world)
+    provision.hold(cluster, "ks-nginx")
+    assert (provision.held("looked-at"), provision.held("kept")) == ("ks-nginx", None)
+    assert provision.reusable(SPEC) == (["kept"] if state == "running" else [])
+    assert provision.sweep(world, keep=False) == ["kept"]
+    assert provision.sweep(world, keep=True) == []
+    assert provision.sweep(world, keep=True, looked_at=True) == ["looked-at"]
+    assert provision.held("looked-at") is None
+
+
 def test_a_sweep_without_a_cluster_unseals(world: Any) -> None:
     """What a killed session left of the network goes, too."""
     assert provision.sweep(world, keep=False) == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from chaos import cluster as clusters
-from chaos import journal
+from chaos import journal, provision
 from chaos.errors import ClusterError
 from chaos.journal import Entry
 from images import cache, doctor, engine, inventory, registry, setup
@@ -351,3 +354,25 @@ def test_a_cluster_that_a_session_holds_has_nothing_undone(
     assert "a session holds living" in capsys.readouterr().err
     assert left.undone == []
     assert "living" in left.pending()
+
+
+def test_what_clusters_are_held_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a session, to be looked at, or not at all; removing means those to be looked at as well."""
+    names = ("leased", "seen", "free")
+    nodes = {name: {"cluster": name, "state": "running", "config": ""} for name in names}
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    monkeypatch.setattr(clusters, "node_containers", lambda *_: nodes)
+    clusters.folder("seen").mkdir(parents=True)
+    cluster: Any = SimpleNamespace(name="seen")
+    provision.hold(cluster, "ks-nginx")
+    with clusters.leased("leased"):
+        assert run(monkeypatch, "clusters") == 0
+    shown = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "running" in line}
+    assert "by a session" in shown["leased"]
+    assert "for looking at ks-nginx" in shown["seen"]
+    assert re.search(r"running\s+\S\s+no\s", shown["free"])
+    swept: list[dict[str, bool]] = []
+    monkeypatch.setattr(setup, "kind_command", lambda _: Path("/our/kind"))
+    monkeypatch.setattr(provision, "sweep", lambda _, **how: swept.append(how) or [])
+    assert run(monkeypatch, "clusters", "--remove") == 0
+    assert swept == [{"keep": False, "looked_at": True}]

@@ -436,3 +436,23 @@ def test_no_fixture_has_two_makers(pytester: pytest.Pytester) -> None:
     names = [line.partition(" ")[0] for line in result.outlines if " -- " in line and not line.startswith(" ")]
     assert {"experiment", "stacks", "cluster", "kind_cluster"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_a_session_that_holds_stops_there(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that nobody judged is held like one that failed; no other test begins, and the way to look is told last."""
+
+    def held(self: Session, *, passed: bool) -> None:
+        if not passed and self.directory.exists():
+            self.looked_at = "ks-nginx"
+
+    monkeypatch.setattr(Session, "settle", held)
+    monkeypatch.setattr(Session, "finish", lambda self: self.directory / "report.html")
+    monkeypatch.setattr(Session, "print_summary", lambda self, _: sys.stdout.write(f"look at {self.looked_at}\n"))
+    path = write(pytester)
+    path.write_text(path.read_text().replace("    run.judge", "    return\n    run.judge") + "\ndef test_b(): pass\n")
+    result = inner(pytester, "--kindstorm-hold")
+    result.assert_outcomes(errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["*the cluster is held for looking at, so nothing more runs on it*", "look at ks-nginx"]
+    )

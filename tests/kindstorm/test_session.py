@@ -27,11 +27,13 @@ from chaos.errors import (
 from chaos.history import History
 from chaos.journal import Entry
 from chaos.kind import Kind
+from chaos.report import standing
 from chaos.stack import STACKS, Stack
 from images import cache, engine, registry, setup
-from kindstorm.checkers import VALID
+from kindstorm import session as session_module
+from kindstorm.checkers import INVALID, UNKNOWN, VALID, Outcome
 from kindstorm.profiles import HTTP_READS
-from kindstorm.run import Run
+from kindstorm.run import Run, UnknownVerdictError
 from kindstorm.session import Options, Session
 
 OPTIONS = Options(
@@ -49,6 +51,7 @@ class FakeCluster:
         self.marked = True
         self.spec: Any = None
         self.kube: Any = None
+        self.kubeconfig = Path(f"/{name}/kubeconfig")
 
     def require_mark(self) -> None:
         """See Cluster."""
@@ -73,7 +76,7 @@ class World:
         self.errors: dict[str, BaseException] = {}
         self.missing: set[str] = set()
         self.kinds: set[Path] = set()
-        for name in ("create", "delete", "remember", "reusable", "attach", "sweep", "name_in", "new_name"):
+        for name in ("create", "delete", "remember", "reusable", "attach", "sweep", "name_in", "new_name", "hold"):
             monkeypatch.setattr(provision, name, getattr(self, name))
         monkeypatch.setattr(engine, "ensure", lambda: None)
         monkeypatch.setattr(engine, "inspect_image", lambda name: None if name in self.missing else {"Id": name})
@@ -107,6 +110,11 @@ class World:
         """See chaos.provision."""
         self.step("remember", cluster.name)
 
+    def hold(self, cluster: FakeCluster, namespace: str) -> None:
+        """See chaos.provision."""
+        self.step("hold", f"{cluster.name}")
+        assert namespace == "ks-nginx"
+
     def reusable(self, _spec: object) -> list[str]:
         """See chaos.provision."""
         return [*self.held, *([self.kept.name] if self.kept else [])]
@@ -121,9 +129,9 @@ class World:
         assert self.kept is not None
         return self.kept
 
-    def sweep(self, _kind: object, *, keep: bool) -> list[str]:
+    def sweep(self, _kind: object, *, keep: bool, looked_at: bool = False) -> list[str]:
         """See chaos.provision."""
-        self.log.append(f"sweep keep={keep}")
+        self.log.append(f"sweep keep={keep}{' looked_at' if looked_at else ''}")
         return self.swept
 
 
@@ -598,3 +606,128 @@ def test_a_report_that_cannot_be_written_does_not_keep_the_cluster(
     with pytest.raises(OSError, match="disk full"):
         session.finish()
     assert world.log[-1] == "delete kindstorm-0"
+
+
+class Standing:
+    """An experiment whose stack stands: what is asked of it once it was run, noted in the world's log."""
+
+    namespace = "ks-nginx"
+
+    def __init__(self, world: World, plan: Any, held: Any) -> None:
+        self.world, self.directory, self.held = world, plan.directory, held
+        held.experiment = self
+        held.end = self.end
+        self.world.log.append(f"run {plan.directory.name}")
+        self.fails: BaseException | None = None
+
+    def end(self) -> History:
+        """See chaos.experiment."""
+        self.held.experiment = None
+        self.world.log.append(f"end {self.directory.name}")
+        if self.fails is not None:
+            raise self.fails
+        return store(self.directory)
+
+
+@pytest.fixture
+def holding(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session with --kindstorm-hold whose experiments leave their stacks standing, as they are asked."""
+
+    def run_one(plan: Any, _cluster: Any, _load: Any, _verifier: Any, _say: Any, held: Any) -> History:
+        Standing(world, plan, held)
+        if world.errors.get("run"):
+            raise world.errors["run"]
+        return store(plan.directory)
+
+    monkeypatch.setattr(experiment, "run", run_one)
+    return Session(replace(OPTIONS, runs=tmp_path / "runs", hold=True))
+
+
+def test_a_stack_that_passed_is_not_held(holding: Session, world: World) -> None:
+    """It is ended once, and the session goes on and ends as without the option."""
+    for _ in range(2):
+        run(holding).judge(Says(VALID))
+    holding.finish()
+    assert holding.looked_at is None
+    steps = ["run test_a", "end test_a", "run test_a-2", "end test_a-2", "delete kindstorm-0"]
+    assert world.log == ["sweep keep=False looked_at", "create kindstorm-0", *steps]
+    assert all("held" not in note for note in holding.notes)
+
+
+@pytest.mark.parametrize(("says", "expect"), [(INVALID, VALID), (UNKNOWN, VALID), (VALID, INVALID)])
+def test_a_stack_that_did_not_pass_is_held(holding: Session, world: World, says: Outcome, expect: Outcome) -> None:
+    """Nothing is ended or deleted, nothing more runs; the cluster is let go of, and the report says so."""
+    journal.plan(Entry("kindstorm-0", "scale", {}))
+    made = run(holding)
+    with pytest.raises((AssertionError, UnknownVerdictError)):
+        made.judge(Says(says), expect=expect)
+    with pytest.raises(ClusterError, match="held for looking at"):
+        holding.sound_cluster()
+    holding.finish()
+    assert world.log[2:] == ["run test_a", "hold kindstorm-0", "remember kindstorm-0"]
+    assert holding.looked_at == "ks-nginx"
+    assert not leased_by_us("kindstorm-0")
+    assert journal.pending("kindstorm-0") == [], "`kindstorm undo` is not to change what is looked at"
+    (note,) = holding.notes
+    assert "kindstorm-0 is held" in note
+    assert "ks-nginx" in note
+
+
+def test_a_broken_stack_that_is_seen_through_is_not_held(holding: Session, world: World) -> None:
+    """What was expected is no failure."""
+    run(holding).judge(Says(INVALID), expect=INVALID)
+    assert world.log[-1] == "end test_a"
+
+
+@pytest.mark.parametrize(
+    ("error", "last"), [(StackError("never ready"), "hold kindstorm-0"), (KeyboardInterrupt(), "end test_a")]
+)
+def test_an_experiment_that_failed_is_held(holding: Session, world: World, error: BaseException, last: str) -> None:
+    """A stack that never got ready is what one wants to look at; who interrupts does not."""
+    world.errors["run"] = error
+    with pytest.raises(type(error)):
+        run(holding)
+    assert world.log[-1] == last
+    assert len(holding.results) == 1
+
+
+def test_what_was_never_judged(holding: Session, world: World) -> None:
+    """Another experiment of the test, or the session's end after an interrupt, ends it; its own history is judged."""
+    first = run(holding)
+    run(holding).judge(Says(VALID))
+    with pytest.raises(AssertionError):
+        first.judge(Says(INVALID))
+    run(holding)
+    holding.finish()
+    assert [line for line in world.log if line.startswith(("end", "hold", "delete"))] == [
+        "end test_a",
+        "end test_a-2",
+        "end test_a-3",
+        "delete kindstorm-0",
+    ]
+
+
+def test_a_held_stack_that_cannot_be_removed_is_an_error(holding: Session) -> None:
+    """The report has the verdicts and the sentence, and it does not pass."""
+    made = run(holding)
+    assert holding._standing is not None
+    holding._standing.experiment.fails = ClusterError("it stays")  # type: ignore[union-attr]
+    with pytest.raises(ClusterError, match="it stays"):
+        made.judge(Says(VALID))
+    (result,) = holding.results
+    assert (result.error, [v.outcome for v in result.verdicts]) == ("it stays", [VALID])
+    assert not standing(result).passes
+
+
+def test_how_to_look(holding: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kubeconfig, the node's own kubectl always, this machine's where there is one, and how to remove it."""
+    with pytest.raises(AssertionError):
+        run(holding).judge(Says(INVALID))
+    for path, count in (("/bin/kubectl", 2), (None, 0)):
+        monkeypatch.setattr(session_module.shutil, "which", lambda _, path=path: path)
+        holding.print_summary(Path("report.html"))
+        said = capsys.readouterr().out
+        assert "kubeconfig: /kindstorm-0/kubeconfig\n" in said
+        assert said.count("docker exec kindstorm-0-control-plane kubectl --kubeconfig /etc/kubernetes/admin.conf") == 2
+        assert said.count(" kubectl --kubeconfig /kindstorm-0/kubeconfig --namespace ks-nginx ") == count
+        assert "kindstorm clusters --remove" in said
