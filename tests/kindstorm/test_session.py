@@ -693,10 +693,11 @@ def test_an_experiment_that_failed_is_held(holding: Session, world: World, error
 
 def test_what_was_never_judged(holding: Session, world: World) -> None:
     """Another experiment of the test, or the session's end after an interrupt, ends it; its own history is judged."""
-    first = run(holding)
-    run(holding).judge(Says(VALID))
+    first, second = run(holding), run(holding)
     with pytest.raises(AssertionError):
         first.judge(Says(INVALID))
+    assert holding.looked_at is None, "what stands now is not what failed"
+    second.judge(Says(VALID))
     run(holding)
     holding.finish()
     assert [line for line in world.log if line.startswith(("end", "hold", "delete"))] == [
