@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from chaos import manifest as manifests
 from chaos import storage as storages
 from chaos.errors import StackError, WaitTimeout
 from chaos.history import Json
 from chaos.kube import ApiRefusal, Kube
+from chaos.manifest import Document, Key, Manifest
 from chaos.recorder import Recorder
 
 STACKS = Path(__file__).parent.parent / "manifests" / "stacks"
@@ -20,8 +22,6 @@ WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 READY_S = 120
 REMOVE_S = 120
 RUN_LABEL = "kindstorm.dev/run"
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,34 +32,30 @@ class Stack:
     documents: tuple[Document, ...]
     node_port: int | None = None
     stand_ins: dict[str, str] = field(default_factory=dict)
+    manifest: Manifest | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def load(cls, path: Path) -> Stack:
-        """Read a multi-document manifest; raises StackError naming the file and what is wrong."""
-        try:
-            numbered = [(n, d) for n, d in enumerate(yaml.safe_load_all(path.read_text("utf-8")), 1) if d is not None]
-        except OSError as error:
-            raise StackError(f"the manifest {path} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise StackError(f"the manifest {path} cannot be read: it is not UTF-8 text") from error
-        except yaml.YAMLError as error:
-            raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        for number, document in numbered:
-            metadata = document.get("metadata") if isinstance(document, dict) else None
-            named = isinstance(metadata, dict) and metadata.get("name")
-            if not (named and document.get("kind") and document.get("apiVersion")):
-                raise StackError(f"{path}, document {number}: apiVersion, kind and metadata.name are needed")
-        documents = [document for _, document in numbered]
-        if not documents:
-            raise StackError(f"{path} holds no document")
-        return cls(path.stem, tuple(documents), _first_node_port(documents))
+        """Read a multi-document manifest; raises StackError naming the file, the line and what is wrong."""
+        documents, manifest = manifests.read(path)
+        return cls(path.stem, tuple(documents), _first_node_port(documents), manifest=manifest)
 
     def patched(self, change: Callable[[Document], None], name: str | None = None) -> Stack:
         """A copy in which ``change`` has edited each document in place; broken twins of a stack are made so."""
         documents = yaml.safe_load(yaml.safe_dump(list(self.documents)))
         for document in documents:
             change(document)
-        return replace(self, name=name or self.name, documents=tuple(documents))
+        manifest = replace(self.manifest, patched=True) if self.manifest else None
+        if manifest is not None:
+            manifests.check(documents, manifest)
+        return replace(self, name=name or self.name, documents=tuple(documents), manifest=manifest)
+
+    def where(self, number: int, *keys: Key) -> str:
+        """Where a part of a document stands: file and line; without a manifest the stack's name."""
+        return self.manifest.where(number, *keys) if self.manifest else f"stack {self.name}"
+
+    def _accused(self, number: int, message: str) -> str:
+        return self.manifest.accused(number, message) if self.manifest else f"stack {self.name}"
 
     def stored_on(self, storage: str) -> Stack:
         """A copy whose claims ask for this storage, ``local`` or ``shared``; StackError where it claims none."""
@@ -109,7 +105,7 @@ class Stack:
             f"{d['metadata']['name']}-{ordinal}": d["spec"]["serviceName"]
             for d in self.documents
             if d["kind"] == "StatefulSet" and (d.get("spec") or {}).get("serviceName")
-            for ordinal in range(d["spec"].get("replicas", 1))
+            for ordinal in range(_replicas(d) or 0)
         }
 
     def facts(self) -> dict[str, Json]:
@@ -130,19 +126,24 @@ class Stack:
     def deploy(self, kube: Kube, namespace: str, recorder: Recorder) -> None:
         """Apply all documents in order and wait until every workload is ready; raises StackError saying why not."""
         self._refuse(kube)
-        for document in self.documents:
+        for number, document in enumerate(self.documents):
             try:
                 kube.apply(document, namespace)
             except ApiRefusal as refusal:
-                raise StackError(f"stack {self.name}: {refusal}") from refusal
+                raise StackError(f"{self._accused(number, str(refusal))}: {_plain(str(refusal))}") from refusal
         self.wait_ready(recorder)
 
     def _refuse(self, kube: Kube) -> None:
         """Name what would outlive the stack's namespace, or leave nothing to wait for, before anything is applied."""
-        for document in self.documents:
-            if not kube.is_namespaced(document["kind"], document["apiVersion"]):
+        for number, document in enumerate(self.documents):
+            try:
+                namespaced = kube.is_namespaced(document["kind"], document["apiVersion"])
+            except StackError as unknown:
+                raise StackError(f"{self.where(number, 'kind')}: {unknown}") from unknown
+            if not namespaced:
                 what = f"{document['kind']} {document['metadata']['name']}"
-                raise StackError(f"stack {self.name}: {what} belongs to no namespace and would be left behind")
+                place = self.where(number, "kind")
+                raise StackError(f"{place}: {what} belongs to no namespace and would be left behind; leave it out")
         if not any(d["kind"] in (*WORKLOADS, "Pod") for d in self.documents):
             raise StackError(f"stack {self.name} runs nothing: it has no {', '.join(WORKLOADS)} or Pod")
 
@@ -182,7 +183,10 @@ def _budget(document: Document) -> dict[str, Json]:
 
 def _replicas(document: Document) -> int | None:
     """How many pods it wants; a DaemonSet's number is the cluster's to say."""
-    return None if document["kind"] == "DaemonSet" else (document.get("spec") or {}).get("replicas", 1)
+    if document["kind"] == "DaemonSet":
+        return None
+    wanted = (document.get("spec") or {}).get("replicas")
+    return 1 if wanted is None else int(wanted)
 
 
 def _belongs(pod: dict[str, Json], workload: dict[str, Json]) -> bool:
@@ -190,6 +194,12 @@ def _belongs(pod: dict[str, Json], workload: dict[str, Json]) -> bool:
     if owner.get("kind") == "ReplicaSet":
         return bool(workload["kind"] == "Deployment" and owner["name"].rpartition("-")[0] == workload["name"])
     return bool(owner.get("kind") == workload["kind"] and owner.get("name") == workload["name"])
+
+
+def _plain(refusal: str) -> str:
+    """The API server's refusal without the words it has for its own insides."""
+    said = re.sub(r"\d+: failed to create typed patch object \(.*?\): ", "", refusal)
+    return re.sub(r"\.(\S+): field not declared in schema", r'unknown field "\1"', said)
 
 
 def _complaints(recorder: Recorder) -> str:
