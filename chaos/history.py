@@ -41,8 +41,9 @@ Linux host share. The kinds and their fields:
 ``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between.
 ``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.
 ``closing``   the last record of a source: ``records``, how many it wrote before this one, by kind.
-``seal``      the last record of a history: ``records``, how many stand before it, and ``sources``. A stack that was
-              held was judged on a history that ended with its first seal; source ``end`` tells of the removal after it.
+``seal``      the last record of a history: ``schema``, ``records``, how many stand before it, ``sources``, and
+              ``sha256``, a digest of all lines before it and of its own other fields. A stack that was held was judged
+              on a history that ended with its first seal; source ``end`` tells of the removal after it.
 
 A source that has no closing record, or whose count does not match, was cut off: what it would have said is
 unknown. A history without a seal is not a whole history, and neither is one with an ``experiment`` and without
@@ -51,6 +52,7 @@ unknown. A history without a seal is not a whole history, and neither is one wit
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
@@ -65,7 +67,7 @@ import orjson
 
 from chaos.errors import HistoryError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the record format; a history of another version is refused."""
 
 Json = Any
@@ -109,9 +111,12 @@ class Record:
         """The record of one line; raises HistoryError where it is not one."""
         try:
             data = orjson.loads(line)
-            return cls(data.pop("t"), data.pop("source"), data.pop("kind"), data)
+            record = cls(data.pop("t"), data.pop("source"), data.pop("kind"), data)
         except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
             raise HistoryError(f"this is no line of a history: {line[:80]!r}") from error
+        if type(record.time_ns) is not int or not isinstance(record.source, str) or not isinstance(record.kind, str):
+            raise HistoryError(f"this is no line of a history: {line[:80]!r}")
+        return record
 
 
 class HistoryWriter:
@@ -169,10 +174,26 @@ def read_records(path: Path) -> Iterator[Record]:
     """The records of one file, in file order; raises HistoryError naming the file and line where it is broken."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            try:
-                yield Record.from_json(line)
-            except HistoryError as error:
-                raise HistoryError(f"{path}, line {number}: {error}") from error
+            yield _record_of(path, number, line)
+
+
+def _record_of(path: Path, number: int, line: bytes) -> Record:
+    try:
+        return Record.from_json(line)
+    except HistoryError as error:
+        raise HistoryError(f"{path}, line {number}: {error}") from error
+
+
+def _seal_of(path: Path, lines: list[bytes]) -> Record:
+    """The last record, which must be a seal of this format; asked first, for another format has other lines."""
+    mark = _record_of(path, len(lines), lines[-1]) if lines else None
+    if mark is None or mark.kind != "seal":
+        raise HistoryError(f"{path} does not end with its seal: the run was cut short, or the file was")
+    schema = mark.get("schema")
+    if schema != SCHEMA:
+        advice = "; a newer kindstorm wrote it: use that one" if isinstance(schema, int) and schema > SCHEMA else ""
+        raise HistoryError(f"{path} has schema {schema}, this kindstorm reads schema {SCHEMA}{advice}")
+    return mark
 
 
 def seal(segments: Iterable[Path], destination: Path) -> History:
@@ -188,11 +209,22 @@ def seal(segments: Iterable[Path], destination: Path) -> History:
     sources = sorted({record.source for record in records})
     mark = Record(end, "harness", "seal", {"schema": SCHEMA, "records": len(records), "sources": sources})
     partial = destination.with_suffix(".partial")
+    digest = hashlib.sha256()
     with partial.open("wb") as file:
-        for record in (*records, mark):
-            file.write(record.to_json())
+        for record in records:
+            line = record.to_json()
+            digest.update(line)
+            file.write(line)
+        mark = _with_digest(mark, digest)
+        file.write(mark.to_json())
     partial.replace(destination)
     return History((*records, mark))
+
+
+def _with_digest(mark: Record, before: hashlib._Hash) -> Record:
+    """The seal with a digest of all lines before it and of its own other fields."""
+    before.update(mark.to_json())
+    return Record(mark.time_ns, mark.source, mark.kind, mark.data | {"sha256": before.hexdigest()})
 
 
 def _readable_prefix(path: Path) -> Iterator[Record]:
@@ -213,18 +245,25 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> History:
-        """Read a stored history; raises HistoryError where the file is missing, broken, unsealed or cut short."""
-        if not path.is_file():
-            raise HistoryError(f"there is no history at {path}; name the directory of a run that has one")
-        history = cls(read_records(path))
-        marks = history.of("seal")
-        if not marks or history.records[-1].kind != "seal":
-            raise HistoryError(f"{path} does not end with its seal: the run was cut short, or the file was")
-        if marks[-1].get("schema") != SCHEMA:
-            raise HistoryError(f"{path} has schema {marks[-1].get('schema')}, this kindstorm reads schema {SCHEMA}")
-        if marks[-1]["records"] != len(history.records) - 1:
-            found, sealed = len(history.records) - 1, marks[-1]["records"]
-            raise HistoryError(f"{path} has {found} records, its seal says {sealed}: lines are missing")
+        """Read a stored history; raises HistoryError where it is missing, cut short, of another format or changed."""
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise HistoryError(f"there is no history at {path}; name the directory of a run that has one") from None
+        except OSError as error:
+            raise HistoryError(f"{path} cannot be read: {error.strerror}") from error
+        mark = _seal_of(path, lines)
+        history = cls(_record_of(path, number, line) for number, line in enumerate(lines, start=1))
+        if mark.get("records") != len(lines) - 1:
+            raise HistoryError(
+                f"{path} has {len(lines) - 1} records, its seal says {mark.get('records')}: lines are missing"
+            )
+        digest = hashlib.sha256(b"".join(lines[:-1]))
+        bare = Record(mark.time_ns, mark.source, mark.kind, {k: v for k, v in mark.data.items() if k != "sha256"})
+        if _with_digest(bare, digest).to_json() != lines[-1]:
+            raise HistoryError(
+                f"{path} was changed after it was sealed: its digest is another; take a whole copy of it"
+            )
         return history
 
     def of(self, kind: str) -> list[Record]:
@@ -234,8 +273,8 @@ class History:
     def fact(self, name: str, default: Json = None) -> Json:
         """The value of the last fact with this name, or ``default``."""
         for record in reversed(self.of("fact")):
-            if record["name"] == name:
-                return record["value"]
+            if record.get("name") == name:
+                return record.get("value", default)
         return default
 
     def phase(self, name: str) -> tuple[int, int] | None:
@@ -266,7 +305,7 @@ class History:
         closed: dict[str, dict[str, int]] = {}
         for record in self.records:
             if record.kind == "closing":
-                closed[record.source] = record["records"]
+                closed[record.source] = record.get("records", {})
             elif record.kind != "seal":
                 written.setdefault(record.source, Counter())[record.kind] += 1
         aborted = self.fact("experiment") is not None and self.fact("completed") is not True

@@ -185,9 +185,13 @@ class Session:
         assert given is not None  # noqa: S101 - the caller asked
         directory = next((d for d in (given / name, given) if (d / "history.jsonl").exists() and d.name == name), None)
         if directory is None:
-            raise HistoryError(f"{given} holds no stored run of {name}; name the directory of a run that has one")
+            raise HistoryError(_nothing_stored(given, name))
         history = History.load(directory / "history.jsonl")
-        facts = history.fact("experiment") or {}
+        facts = history.fact("experiment")
+        if not isinstance(facts, dict):
+            raise HistoryError(
+                f"{directory} holds a history of no experiment; name the directory of a run that has one"
+            )
         if (facts.get("scenario"), facts.get("stack")) != (scenario, stack.name):
             told = f"{facts.get('scenario')} on stack {facts.get('stack')}"
             raise HistoryError(
@@ -424,6 +428,15 @@ def _ways_to_look(cluster: Cluster, namespace: str) -> str:
             "remove:     kindstorm clusters --remove",
         ]
     )
+
+
+def _nothing_stored(given: Path, name: str) -> str:
+    if not given.is_dir():
+        return f"there is no directory {given}; name the directory of a run, such as runs/<run>"
+    unsealed = next((d for d in (given / name, given) if d.name == name and (d / "harness.jsonl").exists()), None)
+    if unsealed is not None:
+        return f"{unsealed} was cut short before its history was sealed; there is nothing whole to judge: run it again"
+    return f"{given} holds no stored run of {name}; name the directory of a run that has one"
 
 
 def _sentence(error: BaseException) -> str:

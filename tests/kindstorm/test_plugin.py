@@ -219,19 +219,38 @@ def test_a_stored_run_is_judged_without_a_cluster(
     assert "web-1 is to blame" in (run_directory(pytester) / "verdicts.json").read_text()
 
 
-@pytest.mark.parametrize("state", ["missing", "truncated", "unsealed"])
+UNREADABLE = {
+    "missing": "there is no directory old/test_a; name the directory of a run*",
+    "empty": "old/test_a holds no stored run of test_a;*",
+    "unfinished": "old/test_a was cut short before its history was sealed;*",
+    "truncated": "*history.jsonl, line *: this is no line of a history*",
+    "unsealed": "*history.jsonl does not end with its seal*",
+    "changed": "*history.jsonl was changed after it was sealed*",
+    "newer": "*history.jsonl has schema *; a newer kindstorm wrote it*",
+}
+
+
+@pytest.mark.parametrize("state", UNREADABLE)
 def test_a_stored_run_that_cannot_be_read(pytester: pytest.Pytester, state: str) -> None:
     """One sentence that names it, as an error and never a verdict."""
     path = pytester.path / "old" / "test_a" / "history.jsonl"
     if state != "missing":
-        store(path.parent)
+        store(path.parent, scenario="test_scenario.py::test_a")
         text = path.read_bytes()
-        path.write_bytes(text[:1000] if state == "truncated" else text[: text[:-1].rfind(b"\n") + 1])
+        changed = {
+            "truncated": text[:1000],
+            "unsealed": text[: text[:-1].rfind(b"\n") + 1],
+            "changed": text.replace(b'"healed"', b'"heaved"'),
+            "newer": text.replace(b'"schema":', b'"schema":9'),
+        }
+        path.write_bytes(changed.get(state, text))
+    if state in ("empty", "unfinished"):
+        path.rename(path.with_name("harness.jsonl" if state == "unfinished" else "other"))
     write(pytester)
     result = inner(pytester, "--kindstorm-rejudge=old/test_a")
     result.assert_outcomes(errors=1)
-    said = {"missing": "*old/test_a holds no stored run of test_a;*", "truncated": "*history.jsonl, line *"}
-    result.stdout.fnmatch_lines([said.get(state, "*history.jsonl does not end with its seal*")])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([UNREADABLE[state]])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
