@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from chaos import steady_state
+from chaos import interrupts, journal, steady_state
 from chaos.cluster import Cluster
 from chaos.errors import ClusterError, HarnessError, SteadyStateError
 from chaos.history import History, HistoryWriter, Json
@@ -61,7 +61,7 @@ class Load(Protocol):
         """Wait for the first operation."""
 
     def stop(self, timeout_s: float = 30) -> None:
-        """Stop in order; raises LoadError where its record is not whole."""
+        """Stop in order what was started; raises LoadError where its record is not whole."""
 
 
 class Verifier(Protocol):
@@ -129,24 +129,26 @@ def run(
     """
     (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
     writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
-    try:
-        _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run(held)
-        writers["harness"].write("fact", name="completed", value=True)
-    except BaseException as error:
-        if _interrupted(error):  # what failed while cleaning up must not hide that somebody wanted to stop
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for writer in writers.values():
-            writer.close()
-        segments = [
-            *(w.path for w in writers.values()),
-            *plan.directory.glob("load.jsonl"),
-            *plan.directory.glob("verify.jsonl"),
-        ]
-        history = seal_history(segments, plan.directory / "history.jsonl")
-        for segment in segments:
-            segment.unlink()
+    with ExitStack() as cleaning:
+        try:
+            _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run(cleaning, held)
+            if not interrupts.waiting():
+                writers["harness"].write("fact", name="completed", value=True)
+        except BaseException as error:
+            if _interrupted(error):  # what failed while cleaning up must not hide that somebody wanted to stop
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            for writer in writers.values():
+                writer.close()
+            segments = [
+                *(w.path for w in writers.values()),
+                *plan.directory.glob("load.jsonl"),
+                *plan.directory.glob("verify.jsonl"),
+            ]
+            history = seal_history(segments, plan.directory / "history.jsonl")
+            for segment in segments:
+                segment.unlink()
     return history
 
 
@@ -176,32 +178,40 @@ class _Experiment:
         self.say = say
         self.rng = random.Random(plan.seed)  # noqa: S311 - a seed that replays, not a secret
         self.namespace = f"ks-{plan.stack.name}-{plan.seed & 0xFFFF:04x}-{time.time_ns() // 10**6 % 10**6:06d}"[:63]
+        self.left = journal.Entry(cluster.name, "remove_namespace", {"name": self.namespace})
         self.pause = threading.Event()
 
-    def run(self, held: Held | None) -> None:
+    def run(self, cleaning: ExitStack, held: Held | None) -> None:
+        """Run it and clean up; from there on ``cleaning`` holds a first interrupt back."""
         self.cluster.require_mark()
         self._write_facts()
         with ExitStack() as undo:
-            if held is not None:
-                held.experiment = self
-            else:
-                undo.callback(self._read_baseline_after)
-                undo.callback(self._remove)
-            self._make_namespace()
-            recorder = Recorder(self.kube, self.namespace, self.writers["api"])
-            undo.callback(recorder.stop)
-            recorder.start()
-            undo.callback(self._keep_logs, recorder)
-            view = self._deploy(recorder)
-            cadence = Cadence(view.inside, self.writers["probe"], *self._questions())
-            undo.callback(cadence.stop)
-            cadence.start()
-            with self.phase("steady"):
-                steady_state.hold(self.plan.steady, view)
-            target = self._target(view)
-            self._disturb(recorder, view, target)
-            if self.plan.workload.verify:
-                self._verify(target)
+            try:
+                self._run(undo, held)
+            finally:
+                cleaning.enter_context(interrupts.held())
+
+    def _run(self, undo: ExitStack, held: Held | None) -> None:
+        if held is not None:
+            held.experiment = self
+        else:
+            undo.callback(self._read_baseline_after)
+            undo.callback(self._remove)
+        self._make_namespace()
+        recorder = Recorder(self.kube, self.namespace, self.writers["api"])
+        undo.callback(recorder.stop)
+        recorder.start()
+        undo.callback(self._keep_logs, recorder)
+        view = self._deploy(recorder)
+        cadence = Cadence(view.inside, self.writers["probe"], *self._questions())
+        undo.callback(cadence.stop)
+        cadence.start()
+        with self.phase("steady"):
+            steady_state.hold(self.plan.steady, view)
+        target = self._target(view)
+        self._disturb(recorder, view, target)
+        if self.plan.workload.verify:
+            self._verify(target)
 
     def _target(self, view: View) -> str:
         """Where the clients find the stack."""
@@ -222,8 +232,8 @@ class _Experiment:
         load = self.load_factory()
         log = plan.directory / "logs" / "locust.log"
         with ExitStack() as undo:
+            undo.callback(load.stop)  # first: an interrupt may come between the start and what follows it
             load.start(plan.workload, target, plan.directory / "load.jsonl", log)
-            undo.callback(load.stop)
             load.first_invocation(FIRST_OPERATION_S)
             with self.phase("before"):
                 self.pause.wait(plan.before_s)
@@ -261,6 +271,7 @@ class _Experiment:
 
     def _make_namespace(self) -> None:
         labels = {RUN_LABEL: str(self.plan.seed)}
+        journal.plan(self.left)
         self.kube.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
         )
@@ -304,6 +315,7 @@ class _Experiment:
                 poll(
                     lambda: self.kube.get("Namespace", self.namespace), lambda n: n is None, timeout_s=GONE_S, what=what
                 )
+            journal.done(self.left)
 
     def _read_baseline_after(self) -> None:
         self.cluster.settle()

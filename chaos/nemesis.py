@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chaos import interrupts
 from chaos.errors import FaultError, HarnessError
 from chaos.history import HistoryWriter, Json
 from chaos.kube import Kube
@@ -93,5 +94,6 @@ class Nemesis:
         except HarnessError as error:
             record("failed", target, error=str(error))
         finally:
-            record("heal", target)
-            record("healed", target, **disturbance.heal())
+            with interrupts.held():
+                record("heal", target)
+                record("healed", target, **disturbance.heal())

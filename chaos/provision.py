@@ -5,6 +5,7 @@ Whoever calls these holds the cluster's lease; sweeping touches only what nobody
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,9 +18,9 @@ from pathlib import Path
 import yaml
 
 from chaos import cluster as clusters
-from chaos import journal, kind, seal, storage
+from chaos import interrupts, journal, kind, seal, storage
 from chaos.cluster import CLUSTER_LABEL, CONFIG_LABEL, MARK, Cluster, ClusterSpec, folder, owner
-from chaos.errors import ClusterError
+from chaos.errors import ClusterError, WaitTimeout
 from chaos.history import Json
 from chaos.kind import Kind
 from chaos.kube import Kube
@@ -30,6 +31,7 @@ from images.engine import docker
 READY_S = 180
 HELD = "held.json"
 HOST_S = 600
+MAKERS_S = 60
 
 
 def new_name() -> str:
@@ -63,12 +65,26 @@ def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:
         _prepare(cluster)
         remember(cluster)
     except BaseException as error:
-        try:
-            delete(kind_driver, name)
-        except ClusterError as left:
-            error.add_note(f"what was made of it could not be removed: {left}")
+        with interrupts.held():
+            try:
+                what = f"no `docker run` makes nodes of {name} any more"
+                poll(lambda: _makers(name), lambda found: not found, timeout_s=MAKERS_S, what=what)
+                delete(kind_driver, name)
+            except (ClusterError, WaitTimeout) as left:
+                error.add_note(f"what was made of it could not be removed: {left}")
         raise
     return cluster
+
+
+def _makers(name: str) -> list[str]:
+    """The ids of `docker run` processes that make nodes of this cluster: they outlive a kind that was killed."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it may end while one looks
+            words = path.read_bytes().split(b"\0")
+            if words[1:2] == [b"run"] and f"{CLUSTER_LABEL}={name}".encode() in words:
+                found.append(path.parent.name)
+    return found
 
 
 def _prepare(cluster: Cluster) -> None:

@@ -22,6 +22,10 @@ def _uncordon(kube: Kube, node: str) -> str:
     return f"pods may go to node {node} again" if kube.uncordon(node) else f"node {node} is gone"
 
 
+def _remove_namespace(kube: Kube, name: str) -> str:
+    return f"namespace {name} is removed" if kube.delete("Namespace", name) else f"namespace {name} is gone"
+
+
 def _resume(verb: str) -> Callable[..., str]:
     def resumed(kube: Kube, cluster: str, node: str) -> str:
         resume_node(kube, cluster, node, verb)
@@ -31,6 +35,7 @@ def _resume(verb: str) -> Callable[..., str]:
 
 
 _VERBS: dict[str, Callable[..., str]] = {
+    "remove_namespace": _remove_namespace,
     "scale": _scale,
     "uncordon": _uncordon,
     **{verb: _resume(verb) for verb in OUTAGES.values()},

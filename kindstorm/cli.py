@@ -149,7 +149,7 @@ def list_clusters(
 @app.command("undo")
 def undo_pending() -> None:
     """Undo what an interrupted session left in the journal, cluster by cluster."""
-    pending = journal.pending()
+    pending = journal.pending()[::-1]  # the last done is the first undone
     if pending and not engine.answers():
         raise ClusterError("no engine answers, so nothing can be undone yet; start it and run this again")
     living = {node["cluster"] for node in clusters.node_containers().values()} if pending else set()

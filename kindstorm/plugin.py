@@ -209,6 +209,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     try:
         session.config.stash[REPORT] = ours.finish()
+    except KeyboardInterrupt:
+        session.config.stash[FAILURE] = "interrupted"
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
     except (HarnessError, OSError) as error:
         session.config.stash[FAILURE] = str(error)
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -83,6 +83,13 @@ class Run:
             named=tuple(verdict.checker for verdict in named),
         )
 
+    def unjudged(self) -> ExperimentResult:
+        """What the report says of it where its test ended before it was judged, by an error or an interrupt."""
+        error = "its test ended before it was judged"
+        return ExperimentResult(
+            self.scenario, self.title, self.experiment, self.seed, self.directory, None, (), self.history, error=error
+        )
+
     def _say(self, headline: str, verdicts: list[Verdict], result: ExperimentResult) -> str:
         lines = [f"{self.experiment}: {headline}"]
         for verdict in verdicts:

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaos import cluster as clusters
-from chaos import experiment, journal, provision, report, undo
+from chaos import experiment, interrupts, journal, provision, report, undo
 from chaos.cluster import Cluster, ClusterSpec
 from chaos.errors import (
     ClusterError,
@@ -47,6 +47,8 @@ from load.verifier import DocumentVerifier
 STILL_S = 10
 TAKE_UP_S = 30
 """How long a cluster may take to be at its baseline: the session's own between experiments, and one of another's."""
+UNDONE_S = 120
+"""How long a cluster may take to its baseline once something was undone: a namespace goes with all its pods."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Session:
         self._counts: dict[str, int] = {}
         self._standing: Held | None = None
         self.looked_at: str | None = None
+        self._runs: list[Run] = []
 
     # ---- experiments
 
@@ -144,7 +147,7 @@ class Session:
             except HarnessError as left:
                 error.add_note(str(left))
             raise
-        run = Run(scenario, title, name, self.seed, directory, history, self._record)
+        run = self._made(Run(scenario, title, name, self.seed, directory, history, self._record))
         if held is not None:
             self._standing = held
             run.settle = lambda passed: self._settled(held, directory, passed)
@@ -161,7 +164,8 @@ class Session:
         if standing is None or standing.experiment is None or self._cluster is None:
             return
         if passed:
-            standing.end()
+            with interrupts.held():
+                standing.end()
             return
         namespace = standing.experiment.namespace
         provision.hold(self._cluster, namespace)
@@ -171,6 +175,10 @@ class Session:
             f"the cluster {self._cluster.name} is held for looking at, its stack still in the namespace {namespace}; "
             "`kindstorm clusters --remove` removes it"
         )
+
+    def _made(self, run: Run) -> Run:
+        self._runs.append(run)
+        return run
 
     def _name(self, scenario: str) -> str:
         short = scenario.rpartition("::")[2].replace("[", "-").replace("]", "").replace("/", "-")
@@ -197,7 +205,7 @@ class Session:
             raise HistoryError(
                 f"{directory} holds {told}, not {scenario} on stack {stack.name}; judge that test instead"
             )
-        return Run(scenario, title, name, facts.get("seed", 0), directory, history, self._record)
+        return self._made(Run(scenario, title, name, facts.get("seed", 0), directory, history, self._record))
 
     def _require_images(self, stack: Stack) -> None:
         """Name an image that no pod could ever get before anything is deployed."""
@@ -227,6 +235,7 @@ class Session:
             raise Unsupported("stored runs are judged again without a cluster, and this test needs one")
         if self.looked_at is not None:
             raise ClusterError("this session's cluster is held for looking at, so nothing more runs on it")
+        interrupts.answer()
         if self._cluster is not None:
             found = self._deviations(self._cluster, STILL_S)
             if not found:
@@ -246,9 +255,10 @@ class Session:
     def _deviations(cluster: Cluster, timeout_s: float) -> list[str]:
         try:
             cluster.require_mark()
-            for entry in journal.pending(cluster.name):
+            left = journal.pending(cluster.name)
+            for entry in reversed(left):
                 undo.undo(cluster.kube, entry)
-            return cluster.settle(timeout_s)
+            return cluster.settle(UNDONE_S if left else timeout_s)
         except HarnessError as error:
             return [str(error)]
 
@@ -337,11 +347,12 @@ class Session:
         if self._cluster is None:
             return
         name, self._cluster = self._cluster.name, None
-        try:
-            provision.delete(self._kind(), name)
-            self._forget(name)
-        finally:
-            self._lease.close()
+        with interrupts.held():
+            try:
+                provision.delete(self._kind(), name)
+                self._forget(name)
+            finally:
+                self._lease.close()
 
     # ---- the end
 
@@ -349,9 +360,19 @@ class Session:
     def finish(self) -> Path | None:
         """Write the reports and let go of the cluster; returns the report's path where there was an experiment."""
         try:
+            with interrupts.held():
+                return self._finish()
+        finally:
+            interrupts.rest()
+
+    def _finish(self) -> Path | None:
+        try:
             self.settle(passed=True)  # an interrupt came before anybody judged it
         except HarnessError as error:
             self.notes.append(f"the stack that still stood at the end was not removed: {error}")
+        for run in self._runs:
+            if not run.judged:
+                self._record(run.unjudged())
         try:
             return self._write_reports() if self.results or self.directory.exists() else None
         finally:

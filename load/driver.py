@@ -138,22 +138,25 @@ class LocustLoad:
                 continue
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """End the load and check that it ended well; a second call does nothing.
+        """End the load and check that it ended well; a second call, or one before a start, does nothing.
 
         SIGTERM lets it finish what is open and close its records; after ``timeout_s`` it is killed. Raises LoadError
-        with the end of its log where it was never started, crashed, had to be killed, or left its records unclosed.
+        with the end of its log where it crashed, had to be killed, or left its records unclosed.
         """
-        process = self._started()
-        if self._stopped:
+        if self._process is None or self._stopped:
             return
+        process = self._process
         self._stopped = True
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
         try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._kill()
             raise LoadError(self._with_log(f"Locust did not stop within {timeout_s:g} s and was killed")) from None
+        except BaseException:  # an interrupt: nobody waits for it any more
+            self._kill()
+            raise
         if status != 0:
             raise LoadError(self._with_log(f"Locust ended with status {status}; its records are not whole"))
         try:

@@ -40,6 +40,25 @@ def test_scale_is_undone_twice() -> None:
     assert kube.wanted["Deployment", "nginx"] == 2
 
 
+def test_a_namespace_is_removed_twice() -> None:
+    """The second time there is none."""
+
+    class Namespaces:
+        there = True
+
+        def delete(self, kind: str, name: str) -> bool:
+            assert (kind, name) == ("Namespace", "ks-web")
+            self.there, was = False, self.there
+            return was
+
+    kube: Any = Namespaces()
+    entry = Entry("kindstorm-test", "remove_namespace", {"name": "ks-web"})
+    journal.plan(entry)
+    assert undo(kube, entry) == "namespace ks-web is removed"
+    assert journal.pending() == []
+    assert undo(kube, entry) == "namespace ks-web is gone"
+
+
 def test_what_is_gone_needs_no_undoing() -> None:
     """Nothing is asked of the API but whether it is there; the entry goes off."""
     kube: Any = FakeKube()
