@@ -196,22 +196,27 @@ def _check_document(document: Any) -> None:
     for keys in (("apiVersion",), ("kind",), ("metadata", "name")):
         if not _expect(document, str, *keys):
             raise _Wrong(keys, f"{'.'.join(keys)} is empty")
-    spec = _expect(document, dict, "spec")
+    _expect(document, dict, "spec")
     if document["kind"] == "Pod":
         _check_pod(document, ("spec",))
     elif document["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"):
-        _expect(document, dict, "spec", "template")
-        _check_pod(document, ("spec", "template", "spec"))
-        if _expect(document, int, "spec", "replicas") < 0:
-            raise _Wrong(("spec", "replicas"), f"spec.replicas is {spec['replicas']}; it cannot be below 0")
-        _expect(document, str, "spec", "serviceName")
-        for number in range(len(_expect(document, list, "spec", "volumeClaimTemplates"))):
-            _expect(document, dict, "spec", "volumeClaimTemplates", number)
-            _expect(document, dict, "spec", "volumeClaimTemplates", number, "spec")
+        _check_workload(document)
     elif document["kind"] == "Service":
         for number in range(len(_expect(document, list, "spec", "ports"))):
             _expect(document, dict, "spec", "ports", number)
             _expect(document, int, "spec", "ports", number, "nodePort")
+
+
+def _check_workload(document: Document) -> None:
+    _expect(document, dict, "spec", "template")
+    _check_pod(document, ("spec", "template", "spec"))
+    replicas = _expect(document, int, "spec", "replicas")
+    if replicas < 0:
+        raise _Wrong(("spec", "replicas"), f"spec.replicas is {replicas}; it cannot be below 0")
+    _expect(document, str, "spec", "serviceName")
+    for number in range(len(_expect(document, list, "spec", "volumeClaimTemplates"))):
+        _expect(document, dict, "spec", "volumeClaimTemplates", number)
+        _expect(document, dict, "spec", "volumeClaimTemplates", number, "spec")
 
 
 def _check_pod(document: Document, keys: tuple[Key, ...]) -> None:
