@@ -3,6 +3,7 @@
     HarnessError
     ├── ClusterError        no cluster, not ours, not at its baseline, the engine is gone
     ├── ImageError          an image is neither there nor to be had
+    ├── ScenarioError       a scenario asks for what there is not, or what does not go together
     ├── StackError          a manifest is wrong, or its stack does not become ready
     ├── FaultError          a fault could not be injected or undone
     ├── SteadyStateError    the system was not steady before the fault: a set-up error, not a finding
@@ -31,6 +32,10 @@ class ClusterError(HarnessError):
 
 class ImageError(HarnessError):
     """An image, or what would build it, is not to be had."""
+
+
+class ScenarioError(HarnessError, ValueError):
+    """A scenario asks for what there is not, or for what does not go together."""
 
 
 class StackError(HarnessError):

@@ -83,13 +83,43 @@ class Stack:
 
     def images(self) -> list[str]:
         """Every image its pods name."""
-        found = (c["image"] for d in self.documents for c in _containers(d) if "image" in c)
-        return sorted(set(found))
+        return sorted(self.image_places())
 
-    def always_pulled(self) -> list[str]:
-        """The images that its pods would ask a registry for at every start."""
-        found = (c for d in self.documents for c in _containers(d))
-        return sorted({c["image"] for c in found if c.get("imagePullPolicy") == "Always"})
+    def image_places(self) -> dict[str, str]:
+        """Every image its pods name, with the first place where it stands."""
+        places: dict[str, str] = {}
+        for place, container in self._placed("image"):
+            if "image" in container:
+                places.setdefault(container["image"], place)
+        return places
+
+    def always_pulled(self) -> dict[str, str]:
+        """The images that its pods would ask a registry for at every start, and the place that says so.
+
+        Kubernetes' own default is Always for a tag that is `latest` or left out.
+        """
+        places: dict[str, str] = {}
+        for place, container in self._placed("image"):
+            tag = str(container.get("image")).rpartition("/")[2].partition(":")[2] or "latest"
+            if container.get("imagePullPolicy", "Always" if tag == "latest" else None) == "Always":
+                places.setdefault(str(container.get("image")), place)
+        return places
+
+    def _placed(self, field_name: str) -> Iterator[tuple[str, Document]]:
+        """Its containers, each with the place of one of its fields."""
+        for number, document in enumerate(self.documents):
+            for keys, container in _containers(document):
+                yield self.where(number, *keys, field_name), container
+
+    def node_ports(self) -> dict[int, str]:
+        """Its nodePorts, each with the place where it stands."""
+        return {
+            port["nodePort"]: self.where(number, "spec", "ports", index, "nodePort")
+            for number, document in enumerate(self.documents)
+            if document["kind"] == "Service"
+            for index, port in enumerate((document.get("spec") or {}).get("ports") or [])
+            if port.get("nodePort")
+        }
 
     def workloads(self) -> list[dict[str, Json]]:
         """Its workloads: {kind, name, replicas}."""
@@ -208,11 +238,14 @@ def _complaints(recorder: Recorder) -> str:
     return "; ".join(said) or "the cluster gave no warning"
 
 
-def _containers(document: Document) -> Iterator[Document]:
+def _containers(document: Document) -> Iterator[tuple[tuple[Key, ...], Document]]:
+    """Its pods' containers, each with where it stands in the document."""
+    keys: tuple[Key, ...] = ("spec",) if document["kind"] == "Pod" else ("spec", "template", "spec")
     spec = document.get("spec") or {}
     template = spec if document["kind"] == "Pod" else (spec.get("template") or {}).get("spec") or {}
     for field_name in ("initContainers", "containers"):
-        yield from template.get(field_name) or []
+        for index, container in enumerate(template.get(field_name) or []):
+            yield (*keys, field_name, index), container
 
 
 def _claims(document: Document) -> Iterator[Document]:

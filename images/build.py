@@ -102,7 +102,7 @@ def _build_c(go: list[str], program: Program, partial: Path, steps: Steps) -> No
 
 
 def image_state(catalogue: Catalogue, image: Image) -> str | None:
-    """``pulled``, ``built`` or ``stand-in`` where the engine has the image as the catalogue wants it, else None."""
+    """``pulled``, ``built``, ``stand-in``, or ``local`` (a team's), where the engine has it as wanted, else None."""
     upstreams = engine.inspect_image(short_reference(image.stands_in_for)) if image.stands_in_for else None
     if upstreams is not None and LABEL_RECIPE not in (upstreams.get("Config", {}).get("Labels") or {}):
         return "pulled"
@@ -110,6 +110,8 @@ def image_state(catalogue: Catalogue, image: Image) -> str | None:
     if any(entry is None for entry in found):
         return None
     labels = [(entry or {}).get("Config", {}).get("Labels") or {} for entry in found]
+    if image.team and (not image.recipe or LABEL_RECIPE not in labels[0]):
+        return "pulled" if (found[0] or {}).get("RepoDigests") else "local"
     if all(LABEL_RECIPE not in each for each in labels):
         # Without a label nobody can tell what a stand-in's own name holds.
         return None if image.stand_in else "pulled"
@@ -125,6 +127,7 @@ def ready(catalogue: Catalogue, lines: list[Line]) -> list[tuple[Image, str]]:
     missing = [image.name for image, state in states if state is None]
     if missing:
         flags = "".join(f" --kubernetes {line.name}" for line in lines if lines != [catalogue.line()])
+        flags += f" --catalogue {catalogue.team}" if catalogue.team else ""
         raise ImageError(f"not set up yet: {', '.join(missing)}; run `kindstorm setup{flags}`")
     return [(image, state) for image, state in states if state is not None]
 
@@ -181,10 +184,12 @@ def _build_recipe(catalogue: Catalogue, image: Image, labels: dict[str, str], co
         RECIPES / image.recipe,
         context,
         dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("*.go", "*.mod", "*.sum"),
+        ignore=None if image.team else shutil.ignore_patterns("*.go", "*.mod", "*.sum"),
+        symlinks=image.team is not None,
     )
-    (context / "bin").mkdir()
-    _copy_trust(context / "machine.crt")
+    if not image.team:
+        (context / "bin").mkdir()
+        _copy_trust(context / "machine.crt")
     for program in image.programs:
         for path in program_folder(catalogue.programs[program]).iterdir():
             os.link(path, context / "bin" / path.name)

@@ -75,7 +75,8 @@ class Image:
 
     A stand-in is another program, or the program in another version, than the upstream image ``stands_in_for``, and
     carries a name of its own: ``stand_in`` says in words what it is and for what. Stacks and probes run ``workload``
-    images; a ``system`` image runs in every cluster beside Kubernetes' own.
+    images; a ``system`` image runs in every cluster beside Kubernetes' own. ``team`` is the catalogue file of a team
+    whose image it is: it is built from a folder of theirs where it has a recipe, otherwise pulled.
     """
 
     references: tuple[str, ...]
@@ -90,6 +91,7 @@ class Image:
     stands_in_for: str | None = None
     digest: str | None = None
     suite: str | None = None
+    team: str | None = None
 
     @property
     def name(self) -> str:
@@ -142,6 +144,7 @@ class Catalogue:
         self.programs = {n: Program(n, **_tuples(e)) for n, e in data["program"].items()}
         self.images = [Image(**_tuples(entry)) for entry in data["image"]]
         self._by_reference = {r: image for image in self.images for r in (*image.references, *image.upstream)}
+        self.team: Path | None = None
         for image in self.images:
             if (image.stand_in is None) != (image.stands_in_for is None):
                 raise ImageError(f"the catalogue's image {image.name} must say what it is and what it stands in for")
@@ -150,6 +153,12 @@ class Catalogue:
             for program in image.programs:
                 if program not in self.programs:
                     raise ImageError(f"the catalogue's image {image.name} needs an unknown program {program}")
+
+    def add(self, images: list[Image], path: Path) -> None:
+        """Add a team's own images, which images.team has read from this file."""
+        self.images += images
+        self._by_reference |= {reference: image for image in images for reference in image.references}
+        self.team = path
 
     def image(self, reference: str) -> Image:
         """The image that provides this reference, as itself or as its stand-in; raises ImageError where none does."""
@@ -206,11 +215,12 @@ class Catalogue:
 
     def key(self, image: Image) -> str:
         """A digest of all that decides what this image's build gives; a changed part gives a new key."""
-        parts = (image.references, image.recipe, image.base, image.args, image.stand_in, image.suite)
+        folder = RECIPES / image.recipe  # a team's recipe is an absolute path
+        parts = (image.references, folder.name, image.base, image.args, image.stand_in, image.suite)
         digest = hashlib.sha256(repr(parts).encode())
-        for path in sorted(p for p in (RECIPES / image.recipe).rglob("*") if p.is_file() and p.suffix != ".go"):
-            if path.name not in ("go.mod", "go.sum") and path.suffix not in (".mod", ".sum"):
-                digest.update(str(path.relative_to(RECIPES)).encode() + b"\0" + path.read_bytes())
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            if image.team or path.suffix not in (".go", ".mod", ".sum"):
+                digest.update(str(path.relative_to(folder.parent)).encode() + b"\0" + path.read_bytes())
         for program in image.programs:
             digest.update(self.programs[program].key.encode())
         for reference in (*([image.base] if image.base else []), *image.contains):

@@ -146,6 +146,10 @@ def _pulled(image: Image, dark: set[str], steps: Steps) -> bool:
     """Try to pull an image; a registry that cannot be reached is not asked again."""
     name, own = image.upstream[0], image.stand_in or "it"
     registry = name.partition("/")[0]
+    if image.team and image.recipe:
+        return False  # what a registry has under this name need not be theirs
+    if image.team:
+        return _pulled_for_team(image, steps)
     if registry in dark or any("/kindstorm/" in reference for reference in image.upstream):
         return False
     begin = time.monotonic()
@@ -159,6 +163,17 @@ def _pulled(image: Image, dark: set[str], steps: Steps) -> bool:
     else:
         steps.say(f"{name} cannot be pulled ({reason}); {own} is built here")
     return reason is None
+
+
+def _pulled_for_team(image: Image, steps: Steps) -> bool:
+    reason = build.pull(image)
+    if reason is not None:
+        raise ImageError(
+            f"{image.team} names the image {image.name}, and it cannot be pulled ({reason}); "
+            f"have the engine have it, or give it a recipe to build it from"
+        )
+    steps.say(f"pulled {image.name}")
+    return True
 
 
 def _toolchain(catalogue: Catalogue, builds: list[Image], programs: list[Program], steps: Steps) -> list[Task]:

@@ -17,7 +17,7 @@ from chaos import cluster as clusters
 from chaos import journal, provision, undo
 from chaos.errors import ClusterError, HarnessError, ImageError, machine_told
 from chaos.kube import Kube
-from images import cache, engine, inventory
+from images import cache, engine, inventory, team
 from images import catalogue as catalogues
 from images import doctor as doctors
 from images import registry as registries
@@ -45,6 +45,8 @@ RegistryName = Annotated[
     ),
 ]
 
+CatalogueFile = Annotated[Path | None, typer.Option("--catalogue", help="A catalogue (TOML) of images of your own.")]
+
 
 @app.callback()
 def kindstorm() -> None:
@@ -56,9 +58,10 @@ def setup(
     kubernetes: Kubernetes = None,
     registry: RegistryName = None,
     kind_bin: Annotated[Path | None, typer.Option(help="Take this kind instead of compiling one.")] = None,
+    catalogue_file: CatalogueFile = None,
 ) -> None:
     """Pull or build whatever is missing to run scenarios on this machine."""
-    catalogue = catalogues.load()
+    catalogue = team.load(catalogue_file)
     lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
     setups.set_up(catalogue, lines, console, registries.named(registry), kind_bin)
 
@@ -83,9 +86,10 @@ def doctor(kubernetes: Kubernetes = None, registry: RegistryName = None) -> None
 def list_images(
     kubernetes: Kubernetes = None,
     names: Annotated[bool, typer.Option("--names", help="Only the names that run here, for `docker save`.")] = False,
+    catalogue_file: CatalogueFile = None,
 ) -> None:
     """Say where every image came from: pulled, built, a stand-in, or missing."""
-    catalogue = catalogues.load()
+    catalogue = team.load(catalogue_file)
     lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
     _require_engine()
     if names:

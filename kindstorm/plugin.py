@@ -14,13 +14,10 @@ from rich.console import Console
 
 from chaos.cluster import Cluster
 from chaos.errors import HarnessError, Unsupported
-from chaos.nemesis import Fault
-from chaos.stack import Stack
-from chaos.steady_state import STEADY, Condition
 from kindstorm.run import Run, UnknownVerdictError
+from kindstorm.scenario import asked
 from kindstorm.session import Options, Session
 from kindstorm.stacks import Stacks
-from load.profiles import Workload
 
 SESSION = pytest.StashKey[Session]()
 PYTEST_KIND_NAME = "pytest-kind"
@@ -42,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--kindstorm-seed", type=int, metavar="N", help="replay the targets of the run with this seed")
     group.addoption("--kindstorm-runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
+    group.addoption("--kindstorm-catalogue", type=Path, metavar="FILE", help="a catalogue (TOML) of images of your own")
     group.addoption(
         "--kindstorm-rejudge", type=Path, metavar="RUN_DIR", help="judge a stored run again, with no cluster"
     )
@@ -67,8 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
         node_image=option("kind_image", None),
         kind=Path(option("kind_bin")) if option("kind_bin", None) else None,
+        catalogue=option("--kindstorm-catalogue"),
         cluster_name=None if option("cluster_name", None) == PYTEST_KIND_NAME else option("cluster_name", None),
     )
+    if options.runs.is_file():
+        raise pytest.UsageError(f"kindstorm: --kindstorm-runs: {options.runs} is a file; name a folder")
     try:
         session = Session(options)
     except HarnessError as error:
@@ -128,23 +129,15 @@ def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
     """Run one experiment on the session's cluster and get its stored history to judge.
 
     ``experiment(stack=..., workload=..., faults=[...])``; optional: ``steady`` (conditions), ``before_s`` and
-    ``after_s`` (seconds of load before the fault and after the recovery).
+    ``after_s`` (seconds of load before the fault and after the recovery): see kindstorm.scenario.
     """
     session = request.config.stash[SESSION]
     scenario = request.node.nodeid
     title = (inspect.getdoc(request.function) or request.node.name).splitlines()[0]
 
-    def run(
-        *,
-        stack: Stack,
-        workload: Workload,
-        faults: list[Fault],
-        steady: tuple[Condition, ...] = STEADY,
-        before_s: float = 5.0,
-        after_s: float = 5.0,
-    ) -> Run:
+    def run(**options: Any) -> Run:
         _require_real_threads()
-        made = session.experiment(scenario, title, stack, workload, faults, steady, before_s, after_s)
+        made = session.experiment(scenario, title, asked(options))
         runs.append(made)
         return made
 
@@ -185,6 +178,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if session.looked_at is not None:
         item.session.shouldfail = "the cluster is held for looking at, so nothing more runs on it"
     return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    """A slip that shows while a test's module is imported is its sentence too."""
+    report: Any = yield
+    call = getattr(report, "call", None)
+    if call is not None and call.excinfo is not None and call.excinfo.errisinstance(HarnessError):
+        report.longrepr = str(call.excinfo.value)
+    return report
 
 
 def _note_test(session: Session, report: pytest.TestReport) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.checkers import Checker, Outcome, Verdict, judge, quiescence
-from chaos.errors import HarnessError
+from chaos.errors import HarnessError, ScenarioError
 from chaos.history import History
 from chaos.report import ExperimentResult, Standing, standing
 
@@ -40,11 +40,10 @@ class Run:
         """Judge the history; quiescence is always judged with it. Returns all verdicts.
 
         Raises AssertionError where a guarantee is broken and UnknownVerdictError where nobody can tell. A known-bad
-        stack says ``expect=INVALID``: then the named checkers together must come to exactly that. Without a checker
-        there is nothing to judge: ValueError.
+        stack says ``expect=INVALID``: then the named checkers together must come to exactly that. What is no checker,
+        and none at all, is a ScenarioError.
         """
-        if not checkers:
-            raise ValueError("a run is judged by what it promises: name at least one checker")
+        _require(checkers, expect)
         named = judge(self.history, checkers)
         if self.settle is not None:
             settle, self.settle = self.settle, None
@@ -102,3 +101,13 @@ class Run:
             f"  run again:   {result.run_again}",
         ]
         return "\n".join(lines)
+
+
+def _require(checkers: tuple[Checker, ...], expect: Outcome) -> None:
+    if not checkers:
+        raise ScenarioError("a run is judged by what it promises: name at least one checker")
+    for checker in checkers:
+        if isinstance(checker, type) or not (hasattr(checker, "name") and hasattr(checker, "check")):
+            raise ScenarioError(f"judge() takes checkers of kindstorm.checkers, such as recovery(...), not {checker!r}")
+    if not isinstance(expect, Outcome):
+        raise ScenarioError(f"judge(): expect is VALID, INVALID or UNKNOWN of kindstorm.checkers, not {expect!r}")

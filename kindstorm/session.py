@@ -32,16 +32,13 @@ from chaos.errors import (
 from chaos.experiment import Held
 from chaos.history import History
 from chaos.kind import Kind
-from chaos.nemesis import Fault
 from chaos.report import ExperimentResult, RunInfo
 from chaos.stack import Stack
-from chaos.steady_state import STEADY, Condition
-from images import catalogue as catalogues
-from images import engine, registry, setup, stand_ins
+from images import engine, registry, setup, stand_ins, team
 from images.catalogue import short_reference
 from kindstorm.run import Run
+from kindstorm.scenario import Asked
 from load.driver import LocustLoad
-from load.profiles import Workload
 from load.verifier import DocumentVerifier
 
 STILL_S = 10
@@ -66,6 +63,7 @@ class Options:
     kind: Path | None = None
     cluster_name: str | None = None
     hold: bool = False
+    catalogue: Path | None = None
 
 
 @dataclass
@@ -83,7 +81,8 @@ class Session:
         self.seed = self.options.seed if self.options.seed is not None else random.SystemRandom().randrange(2**31)
         self.run_id = self.started_at.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
         self.directory = (self.options.runs / self.run_id).absolute()
-        self.catalogue = catalogues.load()
+        self.catalogue = team.load(self.options.catalogue)
+        self._others = team.Others()
         self.line = self.catalogue.line(self.options.line)
         self.states: dict[str, str] = {}
         self._cluster: Cluster | None = None
@@ -95,19 +94,9 @@ class Session:
 
     # ---- experiments
 
-    def experiment(
-        self,
-        scenario: str,
-        title: str,
-        stack: Stack,
-        workload: Workload,
-        faults: list[Fault],
-        steady: tuple[Condition, ...] = STEADY,
-        before_s: float = experiment.BEFORE_S,
-        after_s: float = experiment.AFTER_S,
-    ) -> Run:
+    def experiment(self, scenario: str, title: str, asked: Asked) -> Run:
         """Run one experiment, or take its stored history where the session only judges again."""
-        name = self._name(scenario)
+        name, stack = self._name(scenario), asked.stack
         if self.options.rejudge is not None:
             return self._stored(scenario, title, name, stack)
         directory = self.directory / name
@@ -120,14 +109,14 @@ class Session:
             plan = experiment.Plan(
                 scenario,
                 stack,
-                workload,
-                faults,
+                asked.workload,
+                asked.faults,
                 self.seed,
                 directory,
                 self.catalogue.probe,
-                steady,
-                before_s,
-                after_s,
+                asked.steady,
+                asked.before_s,
+                asked.after_s,
                 {name: origin for name, origin, _ in self._images()},
             )
             self.say(f"{name}: ")
@@ -209,17 +198,30 @@ class Session:
 
     def _require_images(self, stack: Stack) -> None:
         """Name an image that no pod could ever get before anything is deployed."""
-        if stack.always_pulled():
+        for reference, place in stack.always_pulled().items():
             raise StackError(
-                f"stack {stack.name} says imagePullPolicy Always for {', '.join(stack.always_pulled())}; "
+                f"{place}: imagePullPolicy for {reference} is Always, also where it is left out and the tag is latest; "
                 "nodes never pull: images are given to them, so say IfNotPresent"
             )
-        for reference in stack.images():
+        for reference, place in stack.image_places().items():
+            if "@" in reference:
+                raise StackError(f"{place}: {reference} is named by its digest; images are given by tag: name that one")
             if not self.catalogue.has(reference) or not self.catalogue.image(reference).workload:
-                raise ImageError(
-                    f"stack {stack.name} names the image {reference}, which is no workload image of the catalogue; "
-                    "a pod would wait for it for ever: add it there"
-                )
+                self._require_other(reference, place)
+
+    def _require_other(self, reference: str, place: str) -> None:
+        """An image that no catalogue has: the engine's own, or pulled now."""
+        engine.ensure()
+        self.say(f"looking for the image {reference}: ")
+        reason = self._others.obtain(reference)
+        if reason is not None:
+            given = self.options.catalogue
+            own = f"nor {given}" if given else "and no catalogue of your own was given (--kindstorm-catalogue FILE)"
+            raise ImageError(
+                f"{place}: nobody has the image {reference}: this machine's engine has none, its registry gives none "
+                f"({reason}), kindstorm's catalogue does not know it, {own}"
+            )
+        self.say(f"{self._others.origins[reference]}\n")
 
     def _with_stand_ins(self, stack: Stack) -> Stack:
         """The stack as this machine can run it; what is not genuine in it stands in its facts."""
@@ -410,13 +412,13 @@ class Session:
         )
 
     def _images(self) -> list[tuple[str, str, str]]:
-        """What runs for each image that the line needs: its name, where it came from, and its id cut short."""
+        """What runs for each image that the line or a stack needs: its name, its origin, and its id cut short."""
+        known = [(self.catalogue.image(name), state) for name, state in self.states.items()]
+        origins = [(image.runs_as(state), registry.origin(image, state)) for image, state in known]
         found = []
-        for name, state in self.states.items():
-            image = self.catalogue.image(name)
-            reference = image.runs_as(state)
+        for reference, origin in [*origins, *self._others.origins.items()]:
             entry = engine.inspect_image(short_reference(reference)) or {}
-            found.append((reference, registry.origin(image, state), str(entry.get("Id"))[7:19]))
+            found.append((reference, origin, str(entry.get("Id"))[7:19]))
         return found
 
     def print_summary(self, path: Path) -> None:

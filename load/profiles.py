@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from chaos.errors import ScenarioError
 from chaos.history import Json
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -32,7 +33,7 @@ _SCHEMES = {"documents": "mongodb"}
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One bounded workload; raises ValueError on creation where a field is out of its range.
+    """One bounded workload; raises ScenarioError on creation where a field is out of its range.
 
     ``user`` names the module under load/users that sends the requests; ``scheme`` follows from it. ``rate_per_s`` is
     the total of all users, who share it evenly. ``timeout_s`` bounds one request as a whole. The run ends at
@@ -89,11 +90,13 @@ class Workload:
         return _SCHEMES.get(self.user, "http")
 
     def with_(self, **changes: Any) -> Self:
-        """The same workload with some fields changed; raises ValueError as on creation."""
+        """The same workload with some fields changed; raises ScenarioError as on creation."""
         try:
             return dataclasses.replace(self, **changes)
         except TypeError as error:
-            raise ValueError(f"a workload has no such field: {', '.join(sorted(changes))}") from error
+            known = [each.name for each in dataclasses.fields(self)]
+            unknown = [name for name in changes if name not in known]
+            raise ScenarioError(f"a workload has no {', '.join(unknown)}; it has {', '.join(known)}") from error
 
     def as_fact(self) -> dict[str, Json]:
         """All fields by name: the value of the history's ``workload`` fact, where a password is only ``redacted``."""
@@ -105,16 +108,16 @@ class Workload:
 
     @classmethod
     def from_json(cls, text: str) -> Workload:
-        """The workload of :meth:`to_json`; raises ValueError where it is not one."""
+        """The workload of :meth:`to_json`; raises ScenarioError where it is not one."""
         try:
             return cls(**json.loads(text))
         except TypeError as error:
-            raise ValueError(f"this is not a workload: {error}") from error
+            raise ScenarioError(f"this is not a workload: {error}") from error
 
 
 def _check(holds: bool, rule: str, value: object) -> None:
     if not holds:
-        raise ValueError(f"a workload's {rule}, not {value!r}")
+        raise ScenarioError(f"a workload's {rule}, not {value!r}")
 
 
 def _whole(value: object, least: int, most: int) -> bool:

@@ -353,33 +353,117 @@ def test_an_unknown_kubernetes_is_a_usage_error(pytester: pytest.Pytester) -> No
     assert not (pytester.path / "runs").exists()
 
 
-def test_unknown_clocks_are_a_usage_error(pytester: pytest.Pytester) -> None:
-    """Argparse's own sentence."""
-    assert inner(pytester, "--kindstorm-clocks=slow").ret == pytest.ExitCode.USAGE_ERROR
+SLIPS = {
+    "faluts=[]": "experiment() takes no faluts; it takes stack, workload, faults, and may take steady, before_s, *",
+    "before=3": "experiment() takes no before; it takes stack, workload, *",
+    "before_s=-1": "experiment(): before_s is 0 or more seconds, not -1",
+    "after_s='5'": "experiment(): after_s is 0 or more seconds, not '5'",
+    "after_s=float('inf')": "experiment(): after_s is 0 or more seconds, not inf",
+    "before_s=1799": "the workload http-reads ends after max_s=1800, and before_s, * come to 1804 s: *",
+    "steady=WORKLOADS_READY": "experiment(): steady is a tuple of conditions, () for none, not Condition(*",
+    "steady=(1,)": "experiment(): steady holds conditions of kindstorm.steady, not 1",
+}
+INSTEAD = {
+    ("faults=[kill_pod(one())],", ""): "experiment() lacks faults; it takes *",
+    (
+        "faults=[kill_pod(one())]",
+        "faults=kill_pod(one())",
+    ): "experiment(): faults is a list, * for none, not KillPod*",
+    ("faults=[kill_pod(one())]", "faults=[one()]"): "experiment(): faults holds faults, such as *, not One(*",
+    (
+        "faults=[kill_pod(one())]",
+        "faults=[kill_pod(one(), hold_s=-3)]",
+    ): "*hold_s of kill_pod is 0 or more seconds, not -3",
+    ("stack=stacks.nginx()", "stack='nginx'"): "experiment(): stack is one of the fixture stacks, *, not 'nginx'",
+    ("workload=HTTP_READS", "workload=20"): "experiment(): workload is one such as HTTP_READS, not 20",
+    (
+        "workload=HTTP_READS",
+        "workload=HTTP_READS.with_(rate=3)",
+    ): "a workload has no rate; it has name, user, users, rate_*",
+    (
+        "workload=HTTP_READS",
+        "workload=HTTP_READS.with_(users=0)",
+    ): "a workload's users is a whole number from 1 to 200, *",
+    (
+        "workload=HTTP_READS",
+        "workload=HTTP_READS.with_(port=30081)",
+    ): "*asks port 30081, no nodePort of stack nginx: it has 30080",
+    (
+        "stack=stacks.nginx()",
+        "stack=stacks.load('own.yaml')",
+    ): "own.yaml, line 7: nodePort 31000 is not mapped out of *",
+    (
+        "stack=stacks.nginx()",
+        "stack=stacks.load('inner.yaml')",
+    ): "stack inner has no nodePort where its clients could *",
+    ("run.judge(Says", "run.judge(Says, Says"): "judge() takes checkers of kindstorm.checkers, *, not <class *",
+    (
+        "expect=VALID",
+        "expect='VALID'",
+    ): "judge(): expect is VALID, INVALID or UNKNOWN of kindstorm.checkers, not 'VALID'",
+}
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports:\n  - port: 80\n"
+
+
+def is_one_sentence(pytester: pytest.Pytester, said: str) -> None:
+    """The inner session ends with this error, without a traceback, and no experiment was begun."""
+    result = inner(pytester)
+    assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    assert result.parseoutcomes().get("errors") == 1
+    result.stdout.fnmatch_lines([said])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*test_scenario.py:[0-9]*")
+
+
+@pytest.mark.parametrize("more", SLIPS)
+def test_an_option_that_is_none_is_one_sentence(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    """A misspelt or impossible option is named with those there are, before a cluster is asked for."""
+    monkeypatch.setattr(Session, "sound_cluster", lambda _: pytest.fail("a cluster was asked for"))
+    path = write(pytester, more=more)
+    path.write_text("from kindstorm.steady import WORKLOADS_READY\n" + path.read_text())
+    is_one_sentence(pytester, SLIPS[more])
+
+
+@pytest.mark.parametrize("change", INSTEAD, ids=lambda change: change[1] or "lacking")
+def test_something_else_in_its_place_is_one_sentence(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
+) -> None:
+    """What is no stack, workload, fault or checker, and what does not go together."""
+    judged = change[0] in ("run.judge(Says", "expect=VALID")
+    if not judged:
+        monkeypatch.setattr(Session, "sound_cluster", lambda _: pytest.fail("a cluster was asked for"))
+    (pytester.path / "own.yaml").write_text(SERVICE + "    nodePort: 31000\n")
+    (pytester.path / "inner.yaml").write_text(SERVICE)
+    path = write(pytester)
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    is_one_sentence(pytester, INSTEAD[change])
+
+
+def test_a_slip_while_a_module_is_imported_is_one_sentence(pytester: pytest.Pytester) -> None:
+    """As one in a test: no traceback, and not a pass."""
+    path = write(pytester)
+    path.write_text(path.read_text() + "\nWRITES = HTTP_READS.with_(rate=3)\n")
+    is_one_sentence(pytester, "a workload has no rate; it has name, *")
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("option", "said"),
     [
-        ("hold=3", "*TypeError: *unexpected keyword argument 'hold'*"),
-        ("before=3", "*TypeError: *unexpected keyword argument 'before'*"),
+        ("--kindstorm-sed=3", "*unrecognized arguments: --kindstorm-sed=3*"),
+        ("--kindstorm-seed=three", "*argument --kindstorm-seed: invalid int value: 'three'*"),
+        ("--kindstorm-clocks=slow", "*argument --kindstorm-clocks: invalid choice: 'slow'*"),
+        ("--kindstorm-runs=afile", "ERROR: kindstorm: --kindstorm-runs: afile is a file; name a folder"),
     ],
 )
-def test_an_unknown_keyword_is_a_type_error(pytester: pytest.Pytester, more: str, said: str) -> None:
-    """A misspelt option is not passed over."""
-    write(pytester, more=more)
-    result = inner(pytester)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([said])
-
-
-def test_a_missing_keyword_is_a_type_error(pytester: pytest.Pytester) -> None:
-    """An experiment without faults must say so: faults=[]."""
-    path = write(pytester)
-    path.write_text(path.read_text().replace("faults=[kill_pod(one())],", ""))
-    result = inner(pytester)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*TypeError: *missing 1 required keyword-only argument: 'faults'*"])
+def test_a_wrong_option_is_a_usage_error(pytester: pytest.Pytester, option: str, said: str) -> None:
+    """Exit code 4 and a sentence, before anything is collected."""
+    (pytester.path / "afile").write_text("")
+    result = inner(pytester, option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
 
 
 def test_options_reach_the_experiment(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from kindstorm import session as session_module
 from kindstorm.checkers import INVALID, UNKNOWN, VALID, Outcome
 from kindstorm.profiles import HTTP_READS
 from kindstorm.run import Run, UnknownVerdictError
+from kindstorm.scenario import Asked
 from kindstorm.session import Options, Session
 
 OPTIONS = Options(
@@ -80,8 +82,17 @@ class World:
             monkeypatch.setattr(provision, name, getattr(self, name))
         monkeypatch.setattr(engine, "ensure", lambda: None)
         monkeypatch.setattr(engine, "inspect_image", lambda name: None if name in self.missing else {"Id": name})
+        self.refused = ""
+        monkeypatch.setattr(engine, "docker", self.docker)
         monkeypatch.setattr(setup, "require", lambda *_: {})
         monkeypatch.setattr(setup, "kind_command", lambda _: Path("/our/kind"))
+
+    def docker(self, *_: str, timeout_s: float) -> str:
+        """Pull an image, or refuse to."""
+        assert timeout_s > 0
+        if self.refused:
+            raise ClusterError(self.refused)
+        return ""
 
     def step(self, verb: str, name: str) -> None:
         """Note it, which only the holder of the lease may do, or fail at it."""
@@ -155,7 +166,7 @@ def session(tmp_path: Path) -> Session:
 
 def run(session: Session, stack: Stack | None = None, scenario: str = SCENARIO) -> Run:
     """One experiment of the session."""
-    return session.experiment(scenario, "A title.", stack or Stack.load(STACKS / "nginx.yaml"), HTTP_READS, [])
+    return session.experiment(scenario, "A title.", Asked(stack or Stack.load(STACKS / "nginx.yaml"), HTTP_READS, []))
 
 
 def leased_by_us(name: str) -> bool:
@@ -214,24 +225,53 @@ def test_an_experiment_that_fails_is_a_result(session: Session, world: World, mo
 def with_image(**container: str) -> Stack:
     """A stack of one pod."""
     spec = {"containers": [{"name": "c", **container}]}
-    return Stack("odd", ({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec},))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    ports = [{"port": 80, "nodePort": 30080}]
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": ports}}
+    return Stack("odd", (pod, service), 30080)
 
 
 @pytest.mark.parametrize(
     ("stack", "error", "complaint"),
     [
-        (with_image(image="nobody/knows:1"), ImageError, "stack odd names the image nobody/knows:1"),
-        (with_image(image="nginx:1.22.1", imagePullPolicy="Always"), StackError, "imagePullPolicy Always for nginx"),
+        (
+            with_image(image="nobody/knows:1"),
+            ImageError,
+            r"stack odd: nobody has the image nobody/knows:1: this machine's engine has none, its registry gives none "
+            r"\(no such host\), kindstorm's catalogue does not know it, and no catalogue of your own was given",
+        ),
+        (with_image(image="nginx:1.22.1", imagePullPolicy="Always"), StackError, "imagePullPolicy for nginx:1.22.1 is"),
+        (with_image(image="shop/cart"), StackError, "imagePullPolicy for shop/cart is Always, also where it is left"),
+        (with_image(image="shop/cart@sha256:12"), StackError, "is named by its digest"),
     ],
 )
 def test_an_image_that_no_pod_could_get(
     session: Session, world: World, stack: Stack, error: type[Exception], complaint: str
 ) -> None:
     """It is refused before a cluster is made, and stands in the results."""
+    world.missing.add("nobody/knows:1")
+    world.refused = "no such host"
     with pytest.raises(error, match=complaint):
         run(session, stack)
     assert world.log == []
-    assert complaint in str(session.results[0].error)
+    assert re.search(complaint, str(session.results[0].error))
+
+
+def test_an_image_that_only_the_engine_has(session: Session, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs, and the history and the report say that it is local."""
+    plans: list[Any] = []
+    monkeypatch.setattr(experiment, "run", lambda plan, *_: plans.append(plan) or store(plan.directory))
+    run(session, with_image(image="shop/cart:dev"))
+    assert plans[0].images == {"shop/cart:dev": "local"}
+    told = {image["name"]: (image["origin"], image["version"]) for image in session.run_info().images}
+    assert told == {"shop/cart:dev": ("local", "dev")}
+    assert world.made
+
+
+def test_a_wrong_catalogue_is_one_sentence(tmp_path: Path) -> None:
+    """When the session begins."""
+    with pytest.raises(ImageError, match=r"ours\.toml cannot be read"):
+        Session(replace(OPTIONS, catalogue=tmp_path / "ours.toml"))
 
 
 def test_a_stored_run_is_taken(tmp_path: Path, world: World) -> None:
