@@ -14,6 +14,7 @@ from images.catalogue import Catalogue, Image, full_reference, short_reference
 
 PULL_S = 300
 KEYS: dict[str, type[Any]] = {"references": list, "recipe": str, "base": str, "args": dict}
+_WORDS = {"references": "a list of text", "recipe": "text", "base": "text", "args": "a table of text"}
 _REFERENCE = re.compile(r"[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ANSWERED = re.compile(r"not found|manifest unknown|does not exist|denied|unauthorized|forbidden", re.I)
 
@@ -61,8 +62,7 @@ def _image(path: Path, entry: dict[str, Any], place: str) -> Image:
     for name, value in entry.items():
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
         if not isinstance(value, KEYS[name]) or not all(isinstance(part, str) for part in parts):
-            wanted = {list: "a list of text", str: "text", dict: "a table of text"}[KEYS[name]]
-            raise ImageError(f"{place}: {name} must be {wanted}, not {value!r}")
+            raise ImageError(f"{place}: {name} must be {_WORDS[name]}, not {value!r}")
     references = entry.get("references")
     if not references:
         raise ImageError(f"{place}: it lacks references, the names that stacks use, such as shop/cart:1.4")
