@@ -11,7 +11,7 @@ import yaml
 
 from chaos import manifest as manifests
 from chaos import storage as storages
-from chaos.errors import StackError, WaitTimeout
+from chaos.errors import HarnessError, StackError, WaitTimeout
 from chaos.history import Json
 from chaos.kube import ApiRefusal, Kube
 from chaos.manifest import Document, Key, Manifest
@@ -21,6 +21,7 @@ STACKS = Path(__file__).parent.parent / "manifests" / "stacks"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 READY_S = 120
 REMOVE_S = 120
+LAST_WORDS_CHARS = 200
 RUN_LABEL = "kindstorm.dev/run"
 
 
@@ -153,7 +154,7 @@ class Stack:
             "storage": self.storage(),
         }
 
-    def deploy(self, kube: Kube, namespace: str, recorder: Recorder) -> None:
+    def deploy(self, kube: Kube, namespace: str, recorder: Recorder, timeout_s: float = READY_S) -> None:
         """Apply all documents in order and wait until every workload is ready; raises StackError saying why not."""
         self._refuse(kube)
         for number, document in enumerate(self.documents):
@@ -161,7 +162,10 @@ class Stack:
                 kube.apply(document, namespace)
             except ApiRefusal as refusal:
                 raise StackError(f"{self._accused(number, str(refusal))}: {_plain(str(refusal))}") from refusal
-        self.wait_ready(recorder)
+        try:
+            self.wait_ready(recorder, timeout_s)
+        except StackError as error:
+            raise StackError("; ".join([str(error), *_last_words(kube, namespace, recorder)])) from error
 
     def _refuse(self, kube: Kube) -> None:
         """Name what would outlive the stack's namespace, or leave nothing to wait for, before anything is applied."""
@@ -230,6 +234,19 @@ def _plain(refusal: str) -> str:
     """The API server's refusal without the words it has for its own insides."""
     said = re.sub(r"\d+: failed to create typed patch object \(.*?\): ", "", refusal)
     return re.sub(r"\.(\S+): field not declared in schema", r'unknown field "\1"', said)
+
+
+def _last_words(kube: Kube, namespace: str, recorder: Recorder) -> Iterator[str]:
+    """What each container that does not run as it should wrote last."""
+    for pod in recorder.objects("Pod"):
+        for container in [] if pod.state["ready"] else pod.state["containers"]:
+            name, state = container["name"], container.get("reason") or container["state"]
+            told = f"container {name} of {pod.name} is {state}, restarted {container.get('restarts', 0)} times"
+            try:
+                said = kube.logs(pod.name, namespace, name).strip().splitlines()[-1:]
+            except HarnessError:  # it never started
+                said = []
+            yield f"{told}, and wrote last: {said[0][:LAST_WORDS_CHARS]}" if said else f"{told}, and wrote nothing"
 
 
 def _complaints(recorder: Recorder) -> str:

@@ -371,6 +371,30 @@ def test_a_daemon_sets_replicas_are_the_clusters_to_say() -> None:
     assert not ready(stack, workload("DaemonSet", "d", 2), pods[0])
 
 
+def test_a_stack_that_does_not_become_ready_has_its_last_words_told() -> None:
+    """Of each container that does not run: which, why, and the last line that it wrote, where it wrote one."""
+    containers = [
+        {"name": "db", "state": "waiting", "reason": "CrashLoopBackOff", "restarts": 3},
+        {"name": "side", "state": "waiting", "reason": "ImagePullBackOff", "restarts": 0},
+    ]
+
+    class Speaking(Api):
+        def logs(self, pod_name: str, namespace: str, container: str) -> str:
+            assert (pod_name, namespace) == ("web-0", "run-1")
+            if container == "side":
+                raise ApiRefusal("waiting to start", 400)
+            return "starting\nno space left\n"
+
+    api: Any = Speaking()
+    recorder: Any = Picture(pod("web-0", ready=False, containers=containers), pod("web-1"))
+    with pytest.raises(StackError, match="stack web is ready: not within 9 s") as failed:
+        WEB.deploy(api, "run-1", recorder, 9)
+    assert str(failed.value).endswith(
+        "; container db of web-0 is CrashLoopBackOff, restarted 3 times, and wrote last: no space left; "
+        "container side of web-0 is ImagePullBackOff, restarted 0 times, and wrote nothing"
+    )
+
+
 def test_a_stack_that_does_not_become_ready_says_why() -> None:
     """The wait's own message, then the last three warnings; a cluster that gave none is said so too."""
     events = [
