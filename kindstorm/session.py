@@ -91,6 +91,7 @@ class Session:
         self._standing: Held | None = None
         self.looked_at: str | None = None
         self._runs: list[Run] = []
+        self._told: RunInfo | None = None  # the table at the end asks no engine, which may be gone by then
 
     # ---- experiments
 
@@ -386,7 +387,7 @@ class Session:
 
     def _write_reports(self) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
-        run = self.run_info()
+        run = self._told = self.run_info()
         report.write_verdicts(run, self.results, self.directory / "verdicts.json")
         report.write_junit(run, self.results, self.directory / "junit.xml")
         report.write_report(run, self.results, self.directory / "report.html")
@@ -423,7 +424,7 @@ class Session:
 
     def print_summary(self, path: Path) -> None:
         """The table of verdicts, and last the report's path."""
-        Console().print(report.render_summary(self.run_info(), self.results, path))
+        Console().print(report.render_summary(self._told or self.run_info(), self.results, path))
         if self.looked_at is not None and self._cluster is not None:
             text = _ways_to_look(self._cluster, self.looked_at)
             Console().print(text, markup=False, highlight=False, soft_wrap=True)
