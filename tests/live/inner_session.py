@@ -38,7 +38,7 @@ class InnerSession:
             "no:hypothesispytest",
         ]
         self._process = subprocess.Popen(
-            [*command, "test_inner.py", *args],
+            [*command, "--rootdir=.", "test_inner.py", *args],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400"},
             stdin=subprocess.DEVNULL,
