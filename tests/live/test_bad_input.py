@@ -46,7 +46,7 @@ CASES: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
         "protocoll:",
         "unknown field",
     ),
-    "a container without a name": (lambda d: container(d).pop("name"), "- image: nginx", "name: Required value"),
+    "a container without a name": (lambda d: container(d).pop("name"), "image: nginx", "name: Required value"),
     "no containers": (
         lambda d: d["spec"]["template"]["spec"].update(containers=[]),
         "containers: []",
@@ -87,7 +87,7 @@ def test_a_manifest_that_the_cluster_refuses(cluster: Cluster, namespace: str, t
     path = tmp_path / "shop.yaml"
     path.write_text(yaml.safe_dump_all([NGINX[0], document, NGINX[3]], sort_keys=False))
     lines = path.read_text().splitlines()
-    (line,) = [number for number, text in enumerate(lines, start=1) if text.strip().startswith(culprit)][:1]
+    (line,) = [number for number, text in enumerate(lines, start=1) if text.strip(" -").startswith(culprit)][:1]
     recorder: Any = None  # nothing is ever waited for
     with pytest.raises(StackError) as refused:
         Stack.load(path).deploy(cluster.kube, namespace, recorder)
