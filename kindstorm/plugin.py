@@ -214,6 +214,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[REPORT] = ours.finish()
     except KeyboardInterrupt:
         session.config.stash[FAILURE] = "interrupted"
+        written = ours.directory / "report.html"
+        session.config.stash[REPORT] = written if written.exists() else None
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     except (HarnessError, OSError) as error:
         session.config.stash[FAILURE] = str(error)

@@ -309,6 +309,22 @@ def test_an_end_that_fails_is_no_pass(
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
+def test_an_interrupt_at_the_end_is_an_interrupt(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the reports are written: they are there and their path is told, and the exit code is no pass."""
+    finish = Session.finish
+
+    def interrupted(session: Session) -> Path | None:
+        finish(session)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "finish", interrupted)
+    write(pytester)
+    result = inner(pytester)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "kindstorm: at the end: interrupted" in result.stderr.str()
+    assert str(run_directory(pytester) / "report.html") in result.stdout.str().replace("\n", "")
+
+
 def test_an_end_that_fails_hides_no_other_end(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted session is an interrupted one; one without tests is no success."""
 
