@@ -325,6 +325,8 @@ def test_a_cluster_that_the_journal_can_mend_is_not_dead(world: Any, verb: str, 
     journal.plan(Entry("hit", verb, {"cluster": "hit", "node": node}))
     assert provision.is_whole("hit") is kept
     assert provision.sweep(world, keep=True) == ([] if kept else ["hit"])
+    world.containers.clear()
+    assert not provision.is_whole("hit")
 
 
 @pytest.mark.parametrize("state", ["running", "exited"])

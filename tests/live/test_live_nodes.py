@@ -15,6 +15,9 @@ from chaos.cluster import Cluster, folder
 from chaos.errors import FaultError
 from chaos.kube import Seen
 from chaos.nemesis import Scene
+from chaos.recorder import Recorder
+from chaos.waiting import poll
+from images.engine import docker
 from kindstorm.faults import drain_node, pause_node, stop_node
 from kindstorm.targets import node, node_of, one
 
@@ -161,8 +164,54 @@ def test_an_outage_is_seen_and_healed(scene: Scene, cluster: Cluster, fault: Any
         assert is_ready(scene, name)
         assert journal.pending(cluster.name) == []
     seal.require_node(name)
-    after = [found for found in cluster.settle(60) if scene.namespace not in found]
-    assert after == []
+    settled(scene, cluster)
+
+
+def settled(scene: Scene, cluster: Cluster) -> None:
+    """Wait until nothing of the cluster differs from its baseline but the test's own namespace."""
+
+    def differing() -> list[str]:
+        return [found for found in cluster.deviations() if scene.namespace not in found]
+
+    poll(differing, lambda found: not found, timeout_s=90, what="the cluster is at its baseline")
+
+
+@pytest.mark.full
+def test_a_stopped_node_may_come_back_with_another_address(scene: Scene, cluster: Cluster) -> None:
+    """Somebody takes its address meanwhile: it is ready and sealed all the same, and its pods are reached."""
+    lost = stop_node(node_of(one("nginx"))).aim(scene)
+    name = lost.target["name"]
+    before = address(scene, name)
+    lost.inject()
+    lost.effect()
+    squatter = f"{name}-squatter"
+    place = ("--network", seal.NETWORK, "--entrypoint", "sleep", cluster.node_image, "600")
+    docker("run", "--detach", "--rm", "--name", squatter, *place)
+    try:
+        lost.heal()
+        taken = docker("inspect", "--format", '{{(index .NetworkSettings.Networks "kindstorm").IPAddress}}', squatter)
+    finally:
+        docker("rm", "--force", squatter)
+    assert taken == before
+    assert address(scene, name) != before
+    settled(scene, cluster)
+    container = {"name": "nginx", "image": "nginx:1.22.1"}
+    spec = {"nodeName": name, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    scene.kube.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "there"}, "spec": spec}, scene.namespace)
+
+    def place_of(recorder: Recorder) -> str | None:
+        pod = recorder.get("Pod", "there")
+        return str(pod.state["ip"]) if pod is not None and pod.state["ready"] else None
+
+    ip = scene.recorder.wait(place_of, 60, "a pod runs on the node")
+    docker("exec", cluster.entry(), "curl", "--silent", "--max-time", "5", "--output", "/dev/null", f"http://{ip}/")
+
+
+def address(scene: Scene, name: str) -> str:
+    """A node's address, as the API says now."""
+    raw = scene.kube.raw("Node", name)
+    assert raw is not None
+    return next(str(a["address"]) for a in raw["status"]["addresses"] if a["type"] == "InternalIP")
 
 
 @pytest.mark.full

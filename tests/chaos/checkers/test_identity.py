@@ -245,6 +245,8 @@ def test_a_node_fault_touches_what_was_on_the_node_then() -> None:
         story.pod(31, "web-1", "web-1-b", "added", node=node).pod(44, "web-1", "web-1-b", "deleted", ready=False)
         blamed = any("web-1 was no target of a fault" in text for text in judged(story).findings)
         assert blamed is (first == "elsewhere")
+    story.pod(0.5, "web-1", "web-1-z", "added").pod(0.9, "web-1", "web-1-z", "deleted", ready=False)
+    assert any("yet it was replaced 11.00 s after" in text for text in judged(story).findings)
 
 
 @pytest.mark.parametrize(("pattern", "dns_s_max"), [("", 30), ("web-*", 0)])

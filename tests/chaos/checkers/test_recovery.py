@@ -269,6 +269,8 @@ def test_pods_killed_by_one_fault_have_a_replacement_each() -> None:
     assert told["stages_ms"]["created"] == [200, 300]
     assert told["stages_ms"]["ready"] == [3500, 4000]
     assert told["whole_after_fault_ms"] == [3500, 4000]
+    (told,) = judged(killed_together(b_ready_s=21)).evidence["faults"]
+    assert told["stages_ms"]["ready"] == [1500, 2000]
 
 
 def test_one_of_several_that_is_not_replaced_is_not_forgotten() -> None:
