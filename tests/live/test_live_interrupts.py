@@ -167,15 +167,16 @@ def test_an_interrupt_before_it_is_judged(lent: Cluster, start: Callable[..., In
 
 SLOW_REPORT = """
 import sys
-from chaos import report
+import threading
+from chaos import interrupts, report
 
 write = report.write_report
 
 def slowly(*args):
     print("REPORTING", file=sys.__stderr__, flush=True)
-    sys.stdin.read(1)  # nothing to read, and so at its end at once
-    for _ in range(3):
-        write(*args)
+    while not interrupts.waiting():
+        threading.Event().wait(0.05)
+    write(*args)
 
 report.write_report = slowly
 """
