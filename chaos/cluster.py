@@ -129,6 +129,14 @@ class Cluster:
         """Raise ClusterError unless all three parts of the ownership mark are there."""
         require_mark(self.kube, self.name)
 
+    def require_engine(self) -> None:
+        """Raise ClusterError where the engine is gone, and with it every node; one that is only slow is there."""
+        if engine.gone():
+            raise ClusterError(
+                f"the container engine went away under the cluster {self.name}; have it started again "
+                "(`kindstorm setup`) and run this again: what is left of the cluster is removed then"
+            )
+
     def read_baseline(self) -> dict[str, Json]:
         """What must be the same before and after every scenario (shape: the fact ``baseline`` in chaos.history)."""
         pods = [pod for space in SYSTEM_NAMESPACES for pod in self.kube.list("Pod", space)]

@@ -129,6 +129,7 @@ def run(
     """
     (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
     writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
+    histories: list[History] = []
     with ExitStack() as cleaning:
         try:
             _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run(cleaning, held)
@@ -139,16 +140,24 @@ def run(
                 raise KeyboardInterrupt from error
             raise
         finally:
-            for writer in writers.values():
-                writer.close()
-            segments = [
-                *(w.path for w in writers.values()),
-                *plan.directory.glob("load.jsonl"),
-                *plan.directory.glob("verify.jsonl"),
-            ]
-            history = seal_history(segments, plan.directory / "history.jsonl")
-            for segment in segments:
-                segment.unlink()
+            with (
+                ExitStack() as end
+            ):  # a writer whose disk is full keeps neither the others nor the seal from being tried
+                end.callback(lambda: histories.append(_seal(plan.directory, writers)))
+                for writer in writers.values():
+                    end.callback(writer.close)
+    return histories[0]
+
+
+def _seal(directory: Path, writers: dict[str, HistoryWriter]) -> History:
+    segments = [
+        *(writer.path for writer in writers.values()),
+        *directory.glob("load.jsonl"),
+        *directory.glob("verify.jsonl"),
+    ]
+    history = seal_history(segments, directory / "history.jsonl")
+    for segment in segments:
+        segment.unlink()
     return history
 
 
@@ -198,7 +207,7 @@ class _Experiment:
             undo.callback(self._read_baseline_after)
             undo.callback(self._remove)
         self._make_namespace()
-        recorder = Recorder(self.kube, self.namespace, self.writers["api"])
+        recorder = Recorder(self.kube, self.namespace, self.writers["api"], self.cluster.require_engine)
         undo.callback(recorder.stop)
         recorder.start()
         undo.callback(self._keep_logs, recorder)
@@ -318,6 +327,7 @@ class _Experiment:
             journal.done(self.left)
 
     def _read_baseline_after(self) -> None:
+        self.cluster.require_engine()  # without one nothing settles
         self.cluster.settle()
         self.writer.write("fact", name="baseline_after", value=self.cluster.read_baseline())
         self.writer.clock()

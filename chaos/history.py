@@ -65,7 +65,7 @@ from typing import Any, Self
 
 import orjson
 
-from chaos.errors import HistoryError
+from chaos.errors import HistoryError, of_machine
 
 SCHEMA = 2
 """Version of the record format; a history of another version is refused."""
@@ -120,7 +120,12 @@ class Record:
 
 
 class HistoryWriter:
-    """Appends one source's records to a file of its own. Safe to call from several threads."""
+    """Appends one source's records to a file of its own. Safe to call from several threads.
+
+    Where the disk refuses a record ``write`` does not raise: who undoes a fault records that, and must not be stopped
+    by it. ``flush`` and ``close`` raise HistoryError then, nothing more is written, and without its closing record the
+    source counts as cut off.
+    """
 
     def __init__(self, path: Path, source: str, now: Callable[[], int] = time.monotonic_ns) -> None:
         self.path = path
@@ -130,6 +135,7 @@ class HistoryWriter:
         self._counts: Counter[str] = Counter()
         self._file = path.open("ab", buffering=1 << 16)
         self._closed = False
+        self._refusal: OSError | None = None
 
     def write(self, kind: str, *, time_ns: int | None = None, **data: Json) -> int:
         """Append a record; returns its time in monotonic ns. A writer that is closed drops nothing: it raises."""
@@ -137,7 +143,8 @@ class HistoryWriter:
             if self._closed:
                 raise HistoryError(f"the history of {self.source} is closed; a {kind} record came after its end")
             stamp = self._now() if time_ns is None else time_ns
-            self._file.write(Record(stamp, self.source, kind, data).to_json())
+            line = Record(stamp, self.source, kind, data).to_json()
+            self._try(lambda: self._file.write(line))
             self._counts[kind] += 1
             return stamp
 
@@ -146,20 +153,37 @@ class HistoryWriter:
         self.write("clock", wall_ns=time.time_ns())
 
     def flush(self) -> None:
-        """Hand what is buffered to the operating system."""
+        """Hand what is buffered to the operating system; raises HistoryError where it refuses, or has before."""
         with self._lock:
             if not self._closed:
-                self._file.flush()
+                self._try(self._file.flush)
+                self._raise_refusal()
 
     def close(self) -> None:
-        """Append the closing record and close the file; a second call does nothing."""
+        """Append the closing record and close the file; a second call does nothing. Raises as ``flush`` does."""
         with self._lock:
             if self._closed:
                 return
-            record = Record(self._now(), self.source, "closing", {"records": dict(self._counts)})
-            self._file.write(record.to_json())
-            self._file.close()
             self._closed = True
+            line = Record(self._now(), self.source, "closing", {"records": dict(self._counts)}).to_json()
+            self._try(lambda: self._file.write(line))
+            try:
+                self._file.close()
+            except OSError as error:
+                self._refusal = self._refusal or error
+            self._raise_refusal()
+
+    def _try(self, append: Callable[[], object]) -> None:
+        """Append, unless something was refused before: what came after a hole would hide it."""
+        if self._refusal is None:
+            try:
+                append()
+            except OSError as error:
+                self._refusal = error
+
+    def _raise_refusal(self) -> None:
+        if self._refusal is not None:
+            raise _unwritten(self.path, self._refusal) from self._refusal
 
     def __enter__(self) -> Self:
         return self
@@ -196,28 +220,42 @@ def _seal_of(path: Path, lines: list[bytes]) -> Record:
     return mark
 
 
+def _unwritten(path: Path, error: OSError) -> HistoryError:
+    reason = of_machine(error) or error.strerror or error
+    return HistoryError(f"the history {path} cannot be written: {reason}")
+
+
 def seal(segments: Iterable[Path], destination: Path) -> History:
     """Merge the sources' files into one history in time order, seal it, put it in place whole, and return it.
 
-    A segment's torn last line (its writer was killed) is left out; the missing closing record shows it.
+    A segment's torn last line (its writer was killed) is left out; the missing closing record shows it. Raises
+    HistoryError where it cannot be written; the segments hold what there is then.
     """
     records: list[Record] = []
+    silent = set()
     for segment in segments:
-        records.extend(_readable_prefix(segment))
+        readable = list(_readable_prefix(segment))
+        records.extend(readable)
+        if not readable:
+            silent.add(segment.stem)  # its disk took nothing of it: named, so that it counts as cut off
     records.sort(key=lambda record: record.time_ns)
     end = records[-1].time_ns if records else 0
-    sources = sorted({record.source for record in records})
+    sources = sorted({record.source for record in records} | silent)
     mark = Record(end, "harness", "seal", {"schema": SCHEMA, "records": len(records), "sources": sources})
     partial = destination.with_suffix(".partial")
     digest = hashlib.sha256()
-    with partial.open("wb") as file:
-        for record in records:
-            line = record.to_json()
-            digest.update(line)
-            file.write(line)
-        mark = _with_digest(mark, digest)
-        file.write(mark.to_json())
-    partial.replace(destination)
+    try:
+        with partial.open("wb") as file:
+            for record in records:
+                line = record.to_json()
+                digest.update(line)
+                file.write(line)
+            mark = _with_digest(mark, digest)
+            file.write(mark.to_json())
+        partial.replace(destination)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _unwritten(destination, error) from error
     return History((*records, mark))
 
 
@@ -310,7 +348,8 @@ class History:
                 written.setdefault(record.source, Counter())[record.kind] += 1
         aborted = self.fact("experiment") is not None and self.fact("completed") is not True
         reasons = ["the experiment did not come to its end"] if aborted else []
-        reasons += [f"{source} has no closing record" for source in sorted(written.keys() - closed.keys())]
+        sources = written.keys() | set(self.of("seal")[-1].get("sources") or [])
+        reasons += [f"{source} has no closing record" for source in sorted(sources - closed.keys())]
         for source in sorted(closed):
             found = dict(written.get(source, {}))
             if closed[source] != found:

@@ -42,11 +42,14 @@ def plan(entry: Entry) -> None:
     """Put an entry on disk; returns once it would survive a crash."""
     partial = entry.path.with_suffix(".partial")
     data = {"cluster": entry.cluster, "verb": entry.verb, "arguments": entry.arguments, "id": entry.id}
-    with partial.open("wb") as file:
-        file.write(orjson.dumps(data))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(entry.path)
+    try:
+        with partial.open("wb") as file:
+            file.write(orjson.dumps(data))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(entry.path)
+    finally:
+        partial.unlink(missing_ok=True)
     directory = os.open(folder(), os.O_RDONLY)
     try:
         os.fsync(directory)

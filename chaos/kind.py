@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -31,6 +32,10 @@ FAST_CLOCKS = {
     "controllerManager": {"node-monitor-grace-period": "12s", "node-monitor-period": "2s"},
 }
 """The `fast` profile; `stock` leaves Kubernetes' own (300 s, 300 s, 50 s, 5 s) alone."""
+
+
+_TAKEN = re.compile(r"address already in use|port is already allocated", re.I)
+"""How Docker says that a port of the host is somebody else's."""
 
 
 def config(line: Line, clocks: str, shape: str, ports: dict[int, int], mounts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -75,6 +80,10 @@ def free_ports() -> dict[int, int]:
         return ports
 
 
+class PortTaken(ClusterError):
+    """A port that was free a moment ago was another program's when a node wanted it."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """Makes and removes clusters. ``log`` takes all that is said; in ``home`` pytest-kind may leave a folder."""
@@ -99,11 +108,17 @@ class Kind:
 
     @contextlib.contextmanager
     def _speaking(self, failure: str) -> Iterator[None]:
+        begin = self.log.stat().st_size if self.log.exists() else 0
         try:
             with _output_to(self.log), _environment():
                 yield
         except (subprocess.CalledProcessError, OSError) as error:
-            said = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("ERROR")]
+            with self.log.open("rb") as log:
+                log.seek(begin)
+                text = log.read().decode(errors="replace")
+            if _TAKEN.search(text):
+                raise PortTaken(f"kind {failure}: a port was taken meanwhile; all it said: {self.log}") from error
+            said = [line for line in text.splitlines() if line.startswith("ERROR")]
             raise ClusterError(f"kind {failure}: {said[-1] if said else error}; all it said: {self.log}") from error
 
 

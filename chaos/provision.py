@@ -22,7 +22,7 @@ from chaos import interrupts, journal, kind, seal, storage
 from chaos.cluster import CLUSTER_LABEL, CONFIG_LABEL, MARK, Cluster, ClusterSpec, folder, owner
 from chaos.errors import ClusterError, WaitTimeout
 from chaos.history import Json
-from chaos.kind import Kind
+from chaos.kind import Kind, PortTaken
 from chaos.kube import Kube
 from chaos.waiting import poll
 from images import cache, engine
@@ -32,6 +32,7 @@ READY_S = 180
 HELD = "held.json"
 HOST_S = 600
 MAKERS_S = 60
+PORT_TRIES = 3
 
 
 def new_name() -> str:
@@ -55,11 +56,7 @@ def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:
             image = _marked_image(spec)
             seal.seal_host(image)
             home.mkdir(parents=True, exist_ok=True)
-            ports = kind.free_ports()
-            configuration = home / "kind.yaml"
-            filled = kind.config(spec.line, spec.clocks, spec.shape, ports, [storage.mount(home)])
-            configuration.write_text(yaml.safe_dump(filled, sort_keys=False))
-            kind_driver.create(name, image, configuration, home / "kubeconfig")
+            ports = _create_on_free_ports(kind_driver, spec, name, image)
             seal.require_network(owner())
         cluster = Cluster(name, spec, home / "kubeconfig", ports, Kube(home / "kubeconfig"))
         _prepare(cluster)
@@ -67,13 +64,17 @@ def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:
     except BaseException as error:
         with interrupts.held():
             try:
-                what = f"no `docker run` makes nodes of {name} any more"
-                poll(lambda: _makers(name), lambda found: not found, timeout_s=MAKERS_S, what=what)
+                _await_makers(name)
                 delete(kind_driver, name)
             except (ClusterError, WaitTimeout) as left:
                 error.add_note(f"what was made of it could not be removed: {left}")
         raise
     return cluster
+
+
+def _await_makers(name: str) -> None:
+    what = f"no `docker run` makes nodes of {name} any more"
+    poll(lambda: _makers(name), lambda found: not found, timeout_s=MAKERS_S, what=what)
 
 
 def _makers(name: str) -> list[str]:
@@ -85,6 +86,27 @@ def _makers(name: str) -> list[str]:
             if words[1:2] == [b"run"] and f"{CLUSTER_LABEL}={name}".encode() in words:
                 found.append(path.parent.name)
     return found
+
+
+def _create_on_free_ports(kind_driver: Kind, spec: ClusterSpec, name: str, image: str) -> dict[int, int]:
+    """Have kind make it on ports that nobody has; one that is taken in between costs a try, not the cluster."""
+    home = folder(name)
+    configuration = home / "kind.yaml"
+    for _ in range(PORT_TRIES):
+        ports = kind.free_ports()
+        filled = kind.config(spec.line, spec.clocks, spec.shape, ports, [storage.mount(home)])
+        configuration.write_text(yaml.safe_dump(filled, sort_keys=False))
+        try:
+            kind_driver.create(name, image, configuration, home / "kubeconfig")
+        except PortTaken:
+            _await_makers(name)
+            kind_driver.delete(name, home / "kubeconfig")
+        else:
+            return ports
+    raise ClusterError(
+        f"the cluster {name} could not be made: {PORT_TRIES} times another program took one of its ports of 127.0.0.1 "
+        f"before its nodes had them; end what takes ports there and try again"
+    )
 
 
 def _prepare(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
 from chaos.errors import WaitTimeout
@@ -31,12 +32,16 @@ GLOBAL = ("Node",)
 SYNC_S = 30
 CONFIRM_S = 10
 CLOCK_S = 1.0
+ENGINE_S = 5.0
+"""How soon it is noticed that the engine is gone; every wait on a watch ends then."""
 
 
 class Recorder:
     """Records every change of the watched kinds in one namespace, and of the nodes, from start to stop."""
 
-    def __init__(self, kube: Kube, namespace: str, writer: HistoryWriter) -> None:
+    def __init__(
+        self, kube: Kube, namespace: str, writer: HistoryWriter, require_engine: Callable[[], None] = lambda: None
+    ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._writer = writer
@@ -52,6 +57,8 @@ class Recorder:
             for watch in self._watches
         ]
         self._threads.append(threading.Thread(target=self._tick, name="clock", daemon=True))
+        self._require_engine = require_engine
+        self._threads.append(threading.Thread(target=self._ask_for_engine, name="engine", daemon=True))
 
     def start(self) -> Self:
         """Start all watches and return once each has listed what is there."""
@@ -68,16 +75,15 @@ class Recorder:
         gap from its last sign of life, so that nobody takes its silence for peace.
         """
         if self._failed is None:
-            for watch in self._watches:
-                self._confirm(watch)
+            with ThreadPoolExecutor(len(self._watches)) as pool:  # side by side: a dead API server confirms none
+                list(pool.map(self._confirm, self._watches))
         self._stop.set()
         for watch in self._watches:
             watch.close()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout=SYNC_S)
-        if self._failed is not None:
-            raise self._failed
+        self.check()
         alive = [thread.name for thread in self._threads if thread.is_alive()]
         if alive:
             raise WaitTimeout(f"{', '.join(alive)} did not end within {SYNC_S} s")
@@ -96,6 +102,11 @@ class Recorder:
             now = time.monotonic_ns()
             self._writer.write("gap", what=f"watch {watch.kind}", from_ns=watch.alive_ns or now, to_ns=now)
 
+    def check(self) -> None:
+        """Raise what has gone wrong with the watching, for who waits on something else meanwhile."""
+        if self._failed is not None:
+            raise self._failed
+
     def objects(self, kind: str) -> list[Seen]:
         """The objects of a kind as last seen, by name."""
         with self._changed:
@@ -111,8 +122,7 @@ class Recorder:
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
-                if self._failed is not None:
-                    raise self._failed
+                self.check()
                 found = look(self)
                 if found:
                     return found
@@ -171,7 +181,14 @@ class Recorder:
         except BaseException as error:  # noqa: BLE001 - as in _record
             self._fail(error)
 
+    def _ask_for_engine(self) -> None:
+        try:
+            while not self._stop.wait(ENGINE_S):
+                self._require_engine()
+        except BaseException as error:  # noqa: BLE001 - as in _record
+            self._fail(error)
+
     def _fail(self, error: BaseException) -> None:
         with self._changed:
-            self._failed = error
+            self._failed = self._failed or error
             self._changed.notify_all()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import requests
 
@@ -53,7 +55,8 @@ def _names_resolve(view: View, timeout_s: float) -> None:
             reading = view.inside.dns(name)
             return list(reading.value["answers"]) if reading.value else []
 
-        poll(ask, right, timeout_s=timeout_s, what=f"{name} resolves to its pod's address")
+        what = f"{name} resolves to its pod's address"
+        poll(ask, right, timeout_s=timeout_s, what=what, check=view.recorder.check)
 
 
 def _entry_answers(view: View, timeout_s: float) -> None:
@@ -73,7 +76,8 @@ def _entry_answers(view: View, timeout_s: float) -> None:
         return ANSWERS_IN_A_ROW
 
     what = f"{address} answers {ANSWERS_IN_A_ROW} times in a row"
-    poll(row, lambda answers: answers == ANSWERS_IN_A_ROW, timeout_s=timeout_s, what=what)
+    enough = partial(operator.eq, ANSWERS_IN_A_ROW)
+    poll(row, enough, timeout_s=timeout_s, what=what, check=view.recorder.check)
 
 
 WORKLOADS_READY = Condition("all workloads are ready", _workloads_ready)

@@ -22,16 +22,22 @@ def poll(
     what: str,
     interval_s: float = INTERVAL_S,
     passing: tuple[type[Exception], ...] = (HarnessError,),
+    check: Callable[[], None] = lambda: None,
 ) -> Value:
     """Read until the value is good and return it.
 
     Only for what cannot be watched. Errors of the ``passing`` classes count as readings that are not good.
-    Raises WaitTimeout, with ``what`` and the last value or error, after ``timeout_s`` seconds.
+    Raises WaitTimeout, with ``what`` and the last value or error, after ``timeout_s`` seconds; ``check`` is called
+    before each reading, and what it raises ends the wait at once.
     """
     last: object = "nothing was read"
 
     def attempt() -> Value:
         nonlocal last
+        try:
+            check()
+        except Exception as error:
+            raise _Hopeless from error
         value = read()
         last = value
         if not good(value):
@@ -54,7 +60,13 @@ def poll(
         return retrying(attempt)
     except tenacity.RetryError:
         raise WaitTimeout(f"{what}: not within {timeout_s:g} s; last seen: {last}") from None
+    except _Hopeless as hopeless:
+        raise (hopeless.__cause__ or hopeless) from None
 
 
 class _NotYet(Exception):
     """A reading that is not good."""
+
+
+class _Hopeless(BaseException):
+    """The check failed: there is no use in waiting on."""

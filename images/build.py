@@ -161,7 +161,9 @@ def build_image(catalogue: Catalogue, image: Image, steps: Steps) -> None:
 def _build_root(image: Image, labels: dict[str, str], work: Path, steps: Steps) -> None:
     """A minimal Debian root, as upstream's slim image has it: no documentation, no translations, no package lists."""
     root = work / "root"
-    steps.run(["debootstrap", "--variant=minbase", str(image.suite), str(root)])
+    # In namespaces of its own nothing that it mounts or starts outlives it, however it ends.
+    apart = ["unshare", "--mount", "--pid", "--kill-child=KILL"]
+    steps.run([*apart, "debootstrap", "--variant=minbase", str(image.suite), str(root)])
     for folder in _TRIM:
         for path in (root / folder).glob("*"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

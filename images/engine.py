@@ -22,6 +22,10 @@ START_S = 60
 OS_RELEASE = Path("/etc/os-release")
 
 
+class EngineSlow(ClusterError):
+    """The engine has not answered yet; it may still."""
+
+
 def docker(*args: str, stdin: bytes | None = None, timeout_s: float = 120) -> str:
     """Run one docker command and return its output, stripped; raises ClusterError with docker's last line."""
     try:
@@ -31,10 +35,11 @@ def docker(*args: str, stdin: bytes | None = None, timeout_s: float = 120) -> st
     except OSError as error:
         raise ClusterError(f"docker cannot be run: {error.strerror}; look after the file that PATH leads to") from None
     except subprocess.TimeoutExpired:
-        raise ClusterError(f"`docker {' '.join(args[:3])}` did not end within {timeout_s:.0f} s") from None
+        raise EngineSlow(f"`docker {' '.join(args[:3])}` did not end within {timeout_s:.0f} s") from None
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
-        raise ClusterError(f"`docker {' '.join(args[:3])}` failed: {lines[-1]}")
+        full = cache.full_disk(lines[-1])
+        raise ClusterError(f"`docker {' '.join(args[:3])}` failed: {lines[-1]}{f'; {full}' if full else ''}")
     return done.stdout.decode(errors="replace").strip()
 
 
@@ -45,6 +50,17 @@ def answers() -> bool:
     except ClusterError:
         return False
     return True
+
+
+def gone() -> bool:
+    """Whether there is no engine any more. One that takes its time is there."""
+    try:
+        docker("version", "--format", "{{.Server.Version}}", timeout_s=20)
+    except EngineSlow:
+        return False
+    except ClusterError:
+        return True
+    return False
 
 
 def installed() -> bool:

@@ -24,7 +24,7 @@ def save(references: list[str]) -> Path:
     ids = "".join(str((engine.inspect_image(reference) or {}).get("Id")) for reference in references)
     path = cache.folder("archives") / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.tar"
     if not path.exists():
-        partial = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
+        partial = cache.partial(path)
         try:
             docker("save", "--output", str(partial), *references, timeout_s=IMPORT_S)
             partial.rename(path)

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from rich.console import Console
 
 from chaos.errors import ImageError
+from images import cache
 
 HEARTBEAT_S = 30
 TAIL_LINES = 25
+ROOM_BYTES = 1 << 16
+"""With less than this on its disk a command cannot even say in the log that the disk is full."""
+_NOT_FOUND = 127
+"""What setpriv(1) ends with where there is no such command."""
+
+
+def _tethered(command: list[str]) -> list[str]:
+    """The command as one that the kernel kills when we die (prctl(2), PR_SET_PDEATHSIG), where setpriv is there.
+
+    Not so apt-get: a package that is half installed would be worse than one that is installed by nobody's wish.
+    """
+    setpriv = shutil.which("setpriv")
+    return command if setpriv is None or command[0] == "apt-get" else [setpriv, "--pdeathsig", "KILL", *command]
 
 
 class Steps:
@@ -33,9 +48,13 @@ class Steps:
         """Close the log."""
         self._file.close()
 
+    def _note(self, text: str) -> None:
+        with suppress(OSError):  # a disk with no room for the log fails the step itself, and that says more
+            self._file.write(text.encode())
+
     def say(self, text: str) -> None:
         """Show a line and log it."""
-        self._file.write(f"{text}\n".encode())
+        self._note(f"{text}\n")
         self.console.print(text, markup=False, highlight=False)
 
     @contextmanager
@@ -44,7 +63,7 @@ class Steps:
         self.done += 1
         self.total = max(self.total, self.done)
         label = f"[{self.done}/{self.total}] {what}"
-        self._file.write(f"\n=== {label}\n".encode())
+        self._note(f"\n=== {label}\n")
         start = time.monotonic()
         ended = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(label, start, ended), daemon=True)
@@ -78,13 +97,16 @@ class Steps:
         timeout_s: float = 3600,
         stdin: IO[bytes] | int | None = subprocess.DEVNULL,
     ) -> None:
-        """Run a command with its output in the log; raises ImageError with the end of it when it fails."""
-        self._file.write(f"$ {' '.join(command)}\n".encode())
+        """Run a command with its output in the log; raises ImageError with the end of it when it fails.
+
+        It dies with us, however we die: what goes on alone would work in folders that the next set-up clears away.
+        """
+        self._note(f"$ {' '.join(command)}\n")
         begin = self.log.stat().st_size
         environment = {**os.environ, **(env or {})}
         try:
             code = subprocess.run(
-                command,
+                _tethered(command),
                 cwd=cwd,
                 env=environment,
                 stdin=stdin,
@@ -93,6 +115,8 @@ class Steps:
                 timeout=timeout_s,
                 check=False,
             ).returncode
+            if code == _NOT_FOUND and shutil.which(command[0]) is None:
+                raise FileNotFoundError
         except FileNotFoundError:
             raise ImageError(
                 f"{command[0]} is not on this machine's PATH; install it and run the set-up again"
@@ -107,6 +131,11 @@ class Steps:
                 tail = log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
             self.console.print("\n".join(tail), style="dim", markup=False, highlight=False)
             reason = next((line for line in reversed(tail) if line.strip()), "no output")
+            full = cache.full_disk(next((line for line in reversed(tail) if cache.full_disk(line)), ""))
+            if full is None and shutil.disk_usage(self.log).free < ROOM_BYTES:
+                full = cache.full_disk(f"{self.log}: no space left on device")
+            if full is not None:
+                raise ImageError(f"`{' '.join(command[:4])} ...` failed; {full}")
             raise ImageError(
                 f"`{' '.join(command[:4])} ...` failed with exit code {code} ({reason}); all of it: {self.log}"
             )

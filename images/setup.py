@@ -60,7 +60,7 @@ def set_up(
             for task in tasks:
                 with steps.step(task.what):
                     task.run()
-        except HarnessError:
+        except (HarnessError, OSError):
             console.print(f"the set-up stopped; what is done stays done. Full log: {log}", markup=False)
             raise
         finally:

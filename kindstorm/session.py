@@ -85,6 +85,7 @@ class Session:
         self._others = team.Others()
         self.line = self.catalogue.line(self.options.line)
         self.states: dict[str, str] = {}
+        self.images: list[tuple[str, str, str]] = []
         self._cluster: Cluster | None = None
         self._lease = contextlib.ExitStack()
         self._counts: dict[str, int] = {}
@@ -107,6 +108,7 @@ class Session:
             self._require_images(stack)
             cluster = self.sound_cluster()
             stack = self._with_stand_ins(stack)
+            self.images = self._images()  # now: at the end there may be no engine to ask
             plan = experiment.Plan(
                 scenario,
                 stack,
@@ -118,7 +120,7 @@ class Session:
                 asked.steady,
                 asked.before_s,
                 asked.after_s,
-                {name: origin for name, origin, _ in self._images()},
+                {name: origin for name, origin, _ in self.images},
             )
             self.say(f"{name}: ")
             with machine_told():
@@ -277,6 +279,7 @@ class Session:
         handed = None if self.options.kubeconfig is None else provision.name_in(self.options.kubeconfig)
         engine.ensure()
         self.states = setup.require(self.catalogue, self.line, self.options.kind)
+        self.images = self._images()
         image = self.options.node_image or ""
         spec = ClusterSpec(self.line, self.options.clocks, probe_image=self.catalogue.probe, node_image=image)
         if engine.inspect_image(spec.base_image) is None:
@@ -354,6 +357,11 @@ class Session:
             try:
                 provision.delete(self._kind(), name)
                 self._forget(name)
+            except ClusterError as error:
+                raise ClusterError(
+                    f"the cluster {name} could not be removed ({error}); the next session removes it, "
+                    "or `kindstorm clusters --remove`"
+                ) from error
             finally:
                 self._lease.close()
 
@@ -397,7 +405,7 @@ class Session:
         """What the reports say of the run as a whole."""
         images = [
             {"name": name, "origin": origin, "version": name.rpartition(":")[2], "digest": digest}
-            for name, origin, digest in self._images()
+            for name, origin, digest in self.images
         ]
         host = {"system": platform.platform(), "processors": os.cpu_count(), "python": platform.python_version()}
         return RunInfo(

@@ -75,6 +75,9 @@ class Picture:
         """See Recorder."""
         return next((o for o in self.objects(kind) if o.name == name), None)
 
+    def check(self) -> None:
+        """See Recorder."""
+
     def wait(self, look: Callable[[Any], Any], timeout_s: float, what: str) -> Any:
         """See Recorder."""
         while not (found := look(self)):

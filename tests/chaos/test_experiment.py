@@ -12,7 +12,7 @@ import pytest
 from cluster_fakes import FakeKube, pod, workload
 
 from chaos import experiment, journal
-from chaos.errors import ClusterError, LoadError, StackError, SteadyStateError
+from chaos.errors import ClusterError, HistoryError, LoadError, StackError, SteadyStateError
 from chaos.experiment import Held, Plan
 from chaos.faults import kill_pod, scale
 from chaos.history import History, HistoryWriter, Json
@@ -108,6 +108,7 @@ class World:
     load_log: list[str] = field(default_factory=list)
     load_errors: dict[str, BaseException] = field(default_factory=dict)
     marked: bool = True
+    engine: bool = True
     name: str = "kindstorm-test"
     writer: HistoryWriter | None = None
     threads: set[threading.Thread] = field(default_factory=lambda: set(threading.enumerate()))
@@ -116,6 +117,11 @@ class World:
         """See Cluster."""
         if not self.marked:
             raise ClusterError("not ours")
+
+    def require_engine(self) -> None:
+        """See Cluster."""
+        if not self.engine:
+            raise ClusterError("the engine went away")
 
     def facts(self) -> dict[str, Json]:
         """See Cluster."""
@@ -549,3 +555,38 @@ def test_a_held_stack_that_cannot_be_removed(world: World, monkeypatch: pytest.M
     assert phases(stored) == PHASES
     assert stored.fact("baseline_after")["namespaces"] == world.kube.namespaces != []
     assert [p.name for p in world.directory.glob("*.jsonl")] == ["history.jsonl"]
+
+
+def test_an_engine_that_goes_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The experiment ends with that sentence, does not wait for a cluster to settle, and seals what it saw."""
+    monkeypatch.setattr("chaos.recorder.ENGINE_S", 0.01)
+    monkeypatch.setattr(world, "settle", lambda: pytest.fail("nothing settles without an engine"))
+
+    def leave(view: Any, _timeout_s: float) -> None:
+        world.engine = False
+        view.recorder.wait(lambda _: None, 60, "never")
+
+    with pytest.raises(ClusterError, match="the engine went away"):
+        world.run(steady=(Condition("it stays", leave),))
+    world.stored(completed=False)
+
+
+def test_a_disk_that_is_full_under_an_experiment(world: World) -> None:
+    """It ends with a sentence on the history, and all is healed, stopped and removed all the same."""
+    world.directory.mkdir()
+    segment = world.directory / "harness.jsonl"
+    segment.symlink_to("/dev/full")
+
+    def let_go(_view: object, _timeout_s: float) -> None:
+        segment.unlink()  # the writer has it open; who reads /dev/full reads for ever
+        segment.touch()
+
+    steady = (WORKLOADS_READY, Condition("the disk is full", let_go))
+    with pytest.raises(HistoryError, match=r"harness\.jsonl cannot be written: no space left on device; make room"):
+        world.run(scale("nginx", 3), steady=steady)
+    assert world.kube.wanted["Deployment", "nginx"] == 1
+    assert world.kube.namespaces == []
+    assert journal.pending() == []
+    assert world.load_log[-1] == "stop"
+    assert History.load(world.directory / "history.jsonl").cut_off()
+    assert set(threading.enumerate()) <= world.threads

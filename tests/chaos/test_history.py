@@ -296,3 +296,42 @@ def test_objects_probes_and_clocks_are_found_by_name() -> None:
 def test_generated_ends_of_names_are_dropped(name: str, kept: str) -> None:
     """What a controller drew at random goes; what somebody chose stays."""
     assert without_generated_suffix(name) == kept
+
+
+FULL = Path("/dev/full")
+"""Every write to it fails as on a full disk (full(4))."""
+
+
+def test_a_full_disk_does_not_stop_who_writes(tmp_path: Path) -> None:
+    """A record that is refused raises at the next flush and at the close, and nothing is written after it."""
+    path = tmp_path / "a.jsonl"
+    path.symlink_to(FULL)
+    writer = HistoryWriter(path, "a")
+    writer.write("note", text="x" * (1 << 17))
+    path.unlink()
+    for _ in range(2):
+        writer.write("note", text="later")
+        with pytest.raises(HistoryError, match=r"a\.jsonl cannot be written: no space left on device; make room there"):
+            writer.flush()
+    with pytest.raises(HistoryError, match="make room there"):
+        writer.close()
+    writer.close()
+
+
+def test_a_disk_that_is_full_at_the_end_shows(tmp_path: Path) -> None:
+    """What was only buffered until then is missed at the close."""
+    (tmp_path / "a.jsonl").symlink_to(FULL)
+    writer = HistoryWriter(tmp_path / "a.jsonl", "a")
+    writer.write("note", text="x")
+    with pytest.raises(HistoryError, match="make room there"):
+        writer.close()
+
+
+def test_a_history_that_cannot_be_sealed_keeps_its_segments(tmp_path: Path) -> None:
+    """No half-made history stays, and what there is stays in the segments."""
+    with HistoryWriter(tmp_path / "a.jsonl", "a") as writer:
+        writer.write("note", text="x")
+    (tmp_path / "history.partial").symlink_to(FULL)
+    with pytest.raises(HistoryError, match="make room there"):
+        seal([tmp_path / "a.jsonl"], tmp_path / "history.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]

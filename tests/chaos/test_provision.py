@@ -14,6 +14,7 @@ from chaos import journal, kind, provision, seal, storage
 from chaos.cluster import MARK, Cluster, ClusterSpec
 from chaos.errors import ClusterError
 from chaos.journal import Entry
+from chaos.kind import PortTaken
 from images import cache
 from images import catalogue as catalogues
 
@@ -37,6 +38,7 @@ class World:
         self.containers: dict[str, dict[str, str]] = {}
         self.strangers: dict[str, str] = {}
         self.fail_at = ""
+        self.taken = 0
         self.mark: dict[str, Any] | None = {"data": {"owner": "us"}}
         self.labels = {seal.OWNER_LABEL: "us"}
         self.baselines: list[dict[str, Any]] = [BASELINE]
@@ -98,6 +100,9 @@ class World:
         assert kubeconfig == clusters.folder(name) / "kubeconfig"
         self.add(name, known=False)
         self.step("create")
+        if self.taken:
+            self.taken -= 1
+            raise PortTaken("a port was taken")
 
     def delete(self, name: str, _kubeconfig: Path) -> None:
         """See Kind."""
@@ -146,6 +151,25 @@ def test_a_cluster_is_made_sealed_and_marked(world: Any) -> None:
     assert world.log[4 + len(prepared) :] == ["mark", *(f"storage {d['kind']}" for d in storage.documents())]
     assert (made.corefile, made.baseline) == ("the Corefile", BASELINE)
     assert made.kubeconfig == clusters.folder("a") / "kubeconfig"
+
+
+def test_a_port_that_is_taken_costs_a_try(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was half made is removed, and other ports are tried; the cluster has those that held."""
+    given = [{30000: 1}, {30000: 2}, {30000: 3}]
+    monkeypatch.setattr(kind, "free_ports", lambda: given.pop(0))
+    world.taken = 1
+    assert provision.create(world, SPEC, "a").ports == {30000: 2}
+    assert world.log[2:5] == ["create", "delete a", "create"]
+
+
+def test_ports_that_are_always_taken_are_one_sentence(world: Any) -> None:
+    """The tries are bounded, and nothing is left of them."""
+    world.taken = 99
+    with pytest.raises(ClusterError, match="3 times another program took one of its ports"):
+        provision.create(world, SPEC, "a")
+    assert world.log.count("create") == 3
+    assert world.containers == {}
+    assert not clusters.folder("a").exists()
 
 
 @pytest.mark.parametrize(

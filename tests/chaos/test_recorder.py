@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -252,3 +253,41 @@ def test_stop_closes_all_watches(kube: FakeKube, recorder: Recorder, writer: His
     assert all(watch.closed for watch in kube.watches.values())
     assert not [t for t in recorder._threads if t.is_alive()]
     writer.close()
+
+
+def test_an_engine_that_is_gone_ends_every_wait(
+    kube: FakeKube, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait under way is woken, a wait on something else can ask, and the stop confirms nothing any more."""
+    monkeypatch.setattr("chaos.recorder.ENGINE_S", 0.01)
+    gone = threading.Event()
+
+    def require() -> None:
+        if gone.is_set():
+            raise ClusterError("the engine is gone")
+
+    fake: Any = kube
+    running = Recorder(fake, NAMESPACE, writer, require).start()
+    running.check()
+    gone.set()
+    with pytest.raises(ClusterError, match="the engine is gone"):
+        running.wait(lambda _: None, LONG_S, "never")
+    with pytest.raises(ClusterError, match="the engine is gone"):
+        running.check()
+    monkeypatch.setattr(kube, "list", lambda *_: pytest.fail("it asked an API server that is gone"))
+    with pytest.raises(ClusterError, match="the engine is gone"):
+        running.stop()
+    assert all(watch.closed for watch in kube.watches.values())
+
+
+def test_all_watches_are_confirmed_at_once(kube: FakeKube, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is asked while all others are: what none can confirm costs the time of one."""
+    together = threading.Barrier(len(NAMESPACED) + len(GLOBAL), timeout=LONG_S)
+
+    def listed(*_: object) -> list[Seen]:
+        together.wait()
+        return []
+
+    monkeypatch.setattr(kube, "list", listed)
+    recorder.stop()
+    assert not together.broken

@@ -77,3 +77,15 @@ def test_it_pauses_between_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
     poll(reader(1, 2, 3), lambda v: v == 3, timeout_s=30, what="three", interval_s=0.5)
     assert slept == [0.5, 0.5]
+
+
+def test_a_check_that_fails_ends_the_wait() -> None:
+    """At once and as it is, though its class would pass as a reading; nothing is read any more."""
+
+    def check() -> None:
+        raise ClusterError("the engine is gone")
+
+    read = reader(1, 2)
+    with pytest.raises(ClusterError, match="the engine is gone"):
+        poll(read, lambda v: v == 5, timeout_s=30, what="five", check=check)
+    assert read() == 1

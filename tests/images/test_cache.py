@@ -116,10 +116,14 @@ def test_sweeping_takes_what_was_left_half_made(cache_root: Path) -> None:
     ):
         (cache_root / name / "inner").mkdir(parents=True)
     (cache_root / "downloads" / "mine").touch()
+    living = cache.partial(cache.folder("archives") / "abc.tar")
+    for name in ("abc.tar", "abc.partial-99999999-ab12", living.name):
+        (cache_root / "archives" / name).touch()
     cache.sweep()
+    assert contents(cache_root / "archives") == [living.name, "abc.tar"]
     assert contents(cache_root / "programs") == ["kind-v1-key"]
     assert contents(cache_root / "downloads") == ["mine"]
-    assert contents(cache_root) == [".other-thing", "downloads", "go", "programs"]
+    assert contents(cache_root) == [".other-thing", "archives", "downloads", "go", "programs"]
 
 
 def test_what_a_killed_step_leaves_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,5 +138,17 @@ def test_what_a_killed_step_leaves_is_swept(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(contents(cache.root())) == 3
     cache.sweep()
     assert not Path(abandoned.name).exists()
-    assert contents(cache.root()) == ["downloads", "programs"]
+    assert contents(cache.root()) == ["archives", "downloads", "programs"]
     assert contents(cache.folder("programs")) == []
+
+
+def test_a_full_disk_is_known_by_what_commands_say(cache_root: Path) -> None:
+    """The folder is the one that the command names; in the cache the variable that moves it is named too."""
+    assert cache.full_disk("exit status 1") is None
+    said = cache.full_disk(f"copying /tmp/a.out: write {cache_root}/programs/.kind-1/kind: No space left on device")
+    assert said is not None
+    assert f"the disk of {cache_root} is full: make room in /" in said
+    assert "set KINDSTORM_CACHE to a folder with room" in said
+    other = cache.full_disk("write /proc/none: disk quota exceeded")
+    assert other == "the disk of /proc is full: make room in /proc and try again"
+    assert "is full" in str(cache.full_disk("ld: final link failed: No space left on device"))
