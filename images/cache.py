@@ -72,13 +72,16 @@ def partial(destination: Path) -> Path:
     return destination.with_suffix(f".partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
-def full_disk(reason: str) -> str | None:
-    """What to do where a command says that a disk is full, by the path that it names; None where it is not that."""
+def full_disk(reason: str, engine_root: Path | None = None) -> str | None:
+    """What to do where a command says that a disk is full, by the path that it names; None where it is not that.
+
+    What the engine's builder names is a path in the image; its disk is that of ``engine_root``.
+    """
     if _FULL.search(reason) is None:
         return None
     named = [Path(path) for path in re.findall(r"(?<![\w.])/[^\s:'\"]+", reason)]
     places = (root(), Path(tempfile.gettempdir()))
-    path = named[-1] if named else min(places, key=lambda place: shutil.disk_usage(place).free)
+    path = engine_root or (named[-1] if named else min(places, key=lambda place: shutil.disk_usage(place).free))
     there = next(p for p in (path, *path.parents) if p.exists())
     mount = next(p for p in (there, *there.parents) if p.is_mount())
     move = f", or set {VARIABLE} to a folder with room," if there.is_relative_to(root()) else ""

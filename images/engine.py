@@ -16,7 +16,7 @@ from typing import Any
 from chaos.errors import ClusterError, ImageError
 from images import cache
 from images.catalogue import Catalogue
-from images.progress import Steps
+from images.progress import Steps, engine_root
 
 START_S = 60
 OS_RELEASE = Path("/etc/os-release")
@@ -39,6 +39,8 @@ def docker(*args: str, stdin: bytes | None = None, timeout_s: float = 120) -> st
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
         full = cache.full_disk(lines[-1])
+        if full and args[0] != "save":  # saving writes into a folder of ours, all else into the engine's
+            full = cache.full_disk(lines[-1], engine_root())
         raise ClusterError(f"`docker {' '.join(args[:3])}` failed: {lines[-1]}{f'; {full}' if full else ''}")
     return done.stdout.decode(errors="replace").strip()
 

@@ -25,6 +25,16 @@ _NOT_FOUND = 127
 """What setpriv(1) ends with where there is no such command."""
 
 
+def engine_root() -> Path | None:
+    """Where the engine keeps its data, None where it does not say."""
+    command = ["docker", "info", "--format", "{{.DockerRootDir}}"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return Path(said) if said.startswith("/") else None
+
+
 def _tethered(command: list[str]) -> list[str]:
     """The command as one that the kernel kills when we die (prctl(2), PR_SET_PDEATHSIG), where setpriv is there.
 
@@ -131,7 +141,8 @@ class Steps:
                 tail = log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
             self.console.print("\n".join(tail), style="dim", markup=False, highlight=False)
             reason = next((line for line in reversed(tail) if line.strip()), "no output")
-            full = cache.full_disk(next((line for line in reversed(tail) if cache.full_disk(line)), ""))
+            said = next((line for line in reversed(tail) if cache.full_disk(line)), "")
+            full = cache.full_disk(said, engine_root() if said and command[0] == "docker" else None)
             if full is None and shutil.disk_usage(self.log).free < ROOM_BYTES:
                 full = cache.full_disk(f"{self.log}: no space left on device")
             if full is not None:

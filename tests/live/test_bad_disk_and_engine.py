@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from own_engine import ALONE, Ended, Engine, SmallSetup, engine, fill, short_folder, small_catalogue, small_disk
+from own_engine import (
+    ALONE,
+    Ended,
+    Engine,
+    SmallSetup,
+    engine,
+    fill,
+    short_folder,
+    small_catalogue,
+    small_disk,
+)
 
 from images.engine import docker
 
@@ -66,7 +76,7 @@ def test_the_disk_is_full_while_a_program_is_compiled(builder: Engine, folder: P
 
 def test_the_engines_disk_is_full_while_an_image_is_built(folder: Path) -> None:
     """The sentence names the engine's folder; what was compiled stays, and no container or half an image does."""
-    with small_disk(folder, 24) as disk, engine(folder, disk / "data", *ALONE) as small:
+    with small_disk(folder, 48) as disk, engine(folder, disk / "data", *ALONE) as small:
         given = SmallSetup(small_catalogue(folder, ONLY_KIND), folder / "cache", small.host)
         fill(disk, leave_bytes=8 << 20)
         told = sentence(given.run())
