@@ -83,6 +83,10 @@ def engine(folder: Path, data: Path, *options: str, prefix: tuple[str, ...] = ()
     finally:
         process.terminate()
         process.wait(WAIT_S)
+        mounted = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+        for place in reversed(mounted):  # one that was killed takes its mounts down no more
+            if place != data and (place.is_relative_to(folder / "exec") or place.is_relative_to(data)):
+                subprocess.run(["umount", str(place)], check=True)
 
 
 ALONE = ("--bridge", "none", "--iptables=false", "--ip6tables=false")
