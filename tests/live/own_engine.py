@@ -61,6 +61,7 @@ def engine(folder: Path, data: Path, *options: str, prefix: tuple[str, ...] = ()
     places = {"--data-root": data, "--exec-root": folder / "exec", "--pidfile": folder / "pid"}
     words = [str(word) for place in places.items() for word in place]
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    before = set(mounts())
     with (folder / "dockerd.log").open("ab") as log:
         process = subprocess.Popen(
             [*prefix, "dockerd", "--host", f"unix://{folder}/docker.sock", *words, *options],
@@ -83,10 +84,14 @@ def engine(folder: Path, data: Path, *options: str, prefix: tuple[str, ...] = ()
     finally:
         process.terminate()
         process.wait(WAIT_S)
-        mounted = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
-        for place in reversed(mounted):  # one that was killed takes its mounts down no more
-            if place != data and (place.is_relative_to(folder / "exec") or place.is_relative_to(data)):
+        for place in reversed(mounts()):  # one that was killed takes its mounts down no more
+            if place not in before and place.is_relative_to(folder):
                 subprocess.run(["umount", str(place)], check=True)
+
+
+def mounts() -> list[Path]:
+    """Where something is mounted, in the order of mounting."""
+    return [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
 
 
 ALONE = ("--bridge", "none", "--iptables=false", "--ip6tables=false")
