@@ -20,8 +20,11 @@ IMPORT_S = 600
 
 
 def save(references: list[str]) -> Path:
-    """The images as one archive, kept in the cache under their ids: saved once, imported many times."""
-    ids = "".join(str((engine.inspect_image(reference) or {}).get("Id")) for reference in references)
+    """The images as one archive, kept in the cache under their names and ids: saved once, imported many times.
+
+    An archive carries names: that of an image under one name is of no use to who asks for it under another.
+    """
+    ids = "".join(f"{reference} {(engine.inspect_image(reference) or {}).get('Id')}\n" for reference in references)
     path = cache.folder("archives") / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.tar"
     if not path.exists():
         partial = cache.partial(path)
