@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from chaos import interrupts, journal, steady_state
+from chaos import diagnostics, interrupts, journal, steady_state
 from chaos.cluster import Cluster
 from chaos.errors import ClusterError, HarnessError, SteadyStateError
 from chaos.history import History, HistoryWriter, Json
 from chaos.history import seal as seal_history
 from chaos.kind import PROBE_PORT
+from chaos.logs import LogKeeper
 from chaos.nemesis import Fault, Nemesis, Scene
 from chaos.probes import inside as probes
 from chaos.probes.inside import Cadence, Inside
 from chaos.recorder import Recorder
+from chaos.redact import Redactor
+from chaos.secret_values import secrets_in
 from chaos.stack import RUN_LABEL, Stack
 from chaos.steady_state import Condition, View
 from chaos.waiting import poll
@@ -86,6 +90,7 @@ class Plan:
     before_s: float = BEFORE_S
     after_s: float = AFTER_S
     images: dict[str, str] = field(default_factory=dict)
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 class Held:
@@ -103,12 +108,13 @@ class Held:
         begun, self.experiment = self.experiment, None
         assert begun is not None  # noqa: S101 - who asks has seen that there is one
         history, segment = begun.plan.directory / "history.jsonl", begun.plan.directory / "end.jsonl"
+        clean = begun.plan.redactor.value
         try:
-            with HistoryWriter(segment, "end") as begun.writer, ExitStack() as undo:
+            with HistoryWriter(segment, "end", redact=clean) as begun.writer, ExitStack() as undo:
                 undo.callback(begun._read_baseline_after)
                 undo.callback(begun._remove)
         finally:
-            whole = seal_history([history, segment], history)
+            whole = seal_history([history, segment], history, clean)
             segment.unlink()
         return whole
 
@@ -128,11 +134,20 @@ def run(
     the stack was not sound to begin with.
     """
     (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
-    writers = {name: HistoryWriter(plan.directory / f"{name}.jsonl", name) for name in ("harness", "api", "probe")}
+    clean = plan.redactor
+    clean.spare(plan.stack.names())
+    clean.learn(secrets_in(plan.stack.documents))
+    writers = {
+        name: HistoryWriter(plan.directory / f"{name}.jsonl", name, redact=clean.value)
+        for name in ("harness", "api", "probe")
+    }
     histories: list[History] = []
     with ExitStack() as cleaning:
+        # What other processes write is without secrets only once it has passed through here.
+        private = tempfile.TemporaryDirectory(prefix="kindstorm-clients-", ignore_cleanup_errors=True)
+        clients = Path(private.name)
         try:
-            _Experiment(plan, cluster, load_factory, verifier_factory, writers, say).run(cleaning, held)
+            _Experiment(plan, cluster, load_factory, verifier_factory, writers, clients, say).run(cleaning, held)
             if not interrupts.waiting():
                 writers["harness"].write("fact", name="completed", value=True)
         except BaseException as error:
@@ -143,21 +158,23 @@ def run(
             with (
                 ExitStack() as end
             ):  # a writer whose disk is full keeps neither the others nor the seal from being tried
-                end.callback(lambda: histories.append(_seal(plan.directory, writers)))
+                end.callback(private.cleanup)
+                end.callback(lambda: histories.append(_seal(plan, writers, clients)))
                 for writer in writers.values():
                     end.callback(writer.close)
     return histories[0]
 
 
-def _seal(directory: Path, writers: dict[str, HistoryWriter]) -> History:
-    segments = [
-        *(writer.path for writer in writers.values()),
-        *directory.glob("load.jsonl"),
-        *directory.glob("verify.jsonl"),
-    ]
-    history = seal_history(segments, directory / "history.jsonl")
+def _seal(plan: Plan, writers: dict[str, HistoryWriter], clients: Path) -> History:
+    """One history of all segments; of the clients' files only what is without secrets gets into the directory."""
+    clean, segments = plan.redactor, [writer.path for writer in writers.values()]
+    everything = [*segments, *clients.glob("*.jsonl")]
+    history = seal_history(everything, plan.directory / "history.jsonl", clean.value)
     for segment in segments:
         segment.unlink()
+    for log in clients.glob("*.log"):
+        kept = plan.directory / "logs" / log.name
+        kept.write_text(clean.text(log.read_text("utf-8", "replace")), "utf-8", "replace")
     return history
 
 
@@ -175,6 +192,7 @@ class _Experiment:
         load_factory: Callable[[], Load],
         verifier_factory: Callable[[], Verifier],
         writers: dict[str, HistoryWriter],
+        clients: Path,
         say: Callable[[str], None],
     ) -> None:
         self.plan = plan
@@ -184,6 +202,7 @@ class _Experiment:
         self.verifier_factory = verifier_factory
         self.writer = writers["harness"]
         self.writers = writers
+        self.clients = clients
         self.say = say
         self.rng = random.Random(plan.seed)  # noqa: S311 - a seed that replays, not a secret
         self.namespace = f"ks-{plan.stack.name}-{plan.seed & 0xFFFF:04x}-{time.time_ns() // 10**6 % 10**6:06d}"[:63]
@@ -208,9 +227,11 @@ class _Experiment:
             undo.callback(self._remove)
         self._make_namespace()
         recorder = Recorder(self.kube, self.namespace, self.writers["api"], self.cluster.require_engine)
+        keeper = LogKeeper(self.kube, self.namespace, self.plan.directory / "logs", self.plan.redactor, self._learn)
+        recorder.listen(keeper.see)
         undo.callback(recorder.stop)
+        undo.callback(self._keep_what_there_is, recorder, keeper)
         recorder.start()
-        undo.callback(self._keep_logs, recorder)
         view = self._deploy(recorder)
         cadence = Cadence(view.inside, self.writers["probe"], *self._questions())
         undo.callback(cadence.stop)
@@ -232,17 +253,16 @@ class _Experiment:
         """One read of everything written, by a client that saw nothing of the load."""
         plan = self.plan
         with self.phase("verify"):
-            log = plan.directory / "logs" / "verify.log"
-            self.verifier_factory().verify(plan.workload, target, plan.directory / "verify.jsonl", log, VERIFY_S)
+            segment, log = self.clients / "verify.jsonl", self.clients / "verify.log"
+            self.verifier_factory().verify(plan.workload, target, segment, log, VERIFY_S)
 
     def _disturb(self, recorder: Recorder, view: View, target: str) -> None:
         """The part under load: before, fault, recover, after."""
         plan = self.plan
         load = self.load_factory()
-        log = plan.directory / "logs" / "locust.log"
         with ExitStack() as undo:
             undo.callback(load.stop)  # first: an interrupt may come between the start and what follows it
-            load.start(plan.workload, target, plan.directory / "load.jsonl", log)
+            load.start(plan.workload, target, self.clients / "load.jsonl", self.clients / "locust.log")
             load.first_invocation(FIRST_OPERATION_S)
             with self.phase("before"):
                 self.pause.wait(plan.before_s)
@@ -303,19 +323,20 @@ class _Experiment:
         names = [f"{pod}.{svc}.{self.namespace}.svc.cluster.local" for pod, svc in self.plan.stack.identities().items()]
         return names, [f"http://{name}/identity" for name in names]
 
-    def _keep_logs(self, recorder: Recorder) -> None:
-        folder = self.plan.directory / "logs"
-        for pod in recorder.objects("Pod"):
-            for container in pod.state["containers"]:
-                with suppress(HarnessError):  # a container that never started has none
-                    text = self.kube.logs(pod.name, self.namespace, container["name"])
-                    (folder / f"{pod.name}.{container['name']}.log").write_text(text)
-        events = [
-            f"{e.state['type']} {e.state['about']['kind']}/{e.state['about']['name']} {e.state['reason']}: "
-            f"{e.state['message']} (x{e.state['count']})"
-            for e in recorder.objects("Event")
-        ]
-        (folder / "events.txt").write_text("\n".join(events) + "\n")
+    def _learn(self) -> None:
+        """The Secrets that the stack, or something in it, has made by now."""
+        with suppress(HarnessError):
+            self.plan.redactor.learn(secrets_in(self.kube.secrets(self.namespace)))
+
+    def _keep_what_there_is(self, recorder: Recorder, keeper: LogKeeper) -> None:
+        """Whatever a person could ask for once the stack is gone; what cannot be had is a note."""
+        plan = self.plan
+        self._learn()
+        for missing in (
+            *keeper.stop(),
+            *diagnostics.snapshot(self.cluster, self.namespace, recorder, plan.directory, plan.redactor),
+        ):
+            self.note(f"not kept: {missing}")
 
     def _remove(self) -> None:
         with self.phase("remove"):

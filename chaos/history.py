@@ -30,11 +30,13 @@ Linux host share. The kinds and their fields:
               ...), ``namespace``, ``name``, ``uid``, ``state``, by kind:
               Pod {phase, ready, ip, node, unschedulable (the scheduler looked for a node and found none), claims:
               [name], owner: {kind, name, uid}, deleting, created_at, labels,
-              containers: [{name, id, restarts, state (waiting | running | terminated), started_at, exit_code}]};
+              containers: [{name, id, restarts, state (waiting | running | terminated), started_at, exit_code}],
+              init_containers: the same};
               PersistentVolumeClaim {phase, volume}; Node {ready, unschedulable, taints: ["key=value:effect"]};
               EndpointSlice {service, endpoints: [{ip, pod, pod_uid, ready, serving, terminating}]};
               Deployment, StatefulSet, ReplicaSet {replicas, ready_replicas, updated_replicas, generation,
-              observed_generation}; Event {reason, message, type, count, about: {kind, name}}.
+              observed_generation}; Event {reason, message, type, count, at, about: {kind, name}}, ``at`` the last
+              time in the cluster's own wall clock.
 ``probe``     one reading: ``probe``, ``target``, ``send_ns``, ``receive_ns``, ``value``, ``error`` (None where it was
               answered). ``dns``, asked inside the cluster: target a name, value {answers: [ip, ...], rcode};
               ``http``, asked inside the cluster: target a URL, value {status, body}.
@@ -44,6 +46,9 @@ Linux host share. The kinds and their fields:
 ``seal``      the last record of a history: ``schema``, ``records``, how many stand before it, ``sources``, and
               ``sha256``, a digest of all lines before it and of its own other fields. A stack that was held was judged
               on a history that ended with its first seal; source ``end`` tells of the removal after it.
+
+Texts in a history are without secrets, which chaos.redact takes out as they are written: a marker stands for each. The
+words of the format itself are never touched.
 
 A source that has no closing record, or whose count does not match, was cut off: what it would have said is
 unknown. A history without a seal is not a whole history, and neither is one with an ``experiment`` and without
@@ -72,6 +77,12 @@ SCHEMA = 2
 
 Json = Any
 """What JSON can hold: None, bool, int, float, str, lists and str-keyed dicts of these."""
+
+Redact = Callable[[Json], Json]
+"""Takes the secrets out of a JSON value."""
+
+_OWN_WORDS = frozenset({"edge", "f", "fault", "id", "object", "op", "probe", "process", "type", "uid", "verb"})
+"""Fields whose values are words of the format, or made by Kubernetes or by us; no secret is ever one."""
 
 _GENERATED_SUFFIX = re.compile(r"(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$")
 
@@ -120,17 +131,20 @@ class Record:
 
 
 class HistoryWriter:
-    """Appends one source's records to a file of its own. Safe to call from several threads.
+    """Appends one source's records to a file of its own, cleaned by ``redact``. Safe to call from several threads.
 
     Where the disk refuses a record ``write`` does not raise: who undoes a fault records that, and must not be stopped
     by it. ``flush`` and ``close`` raise HistoryError then, nothing more is written, and without its closing record the
     source counts as cut off.
     """
 
-    def __init__(self, path: Path, source: str, now: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, path: Path, source: str, now: Callable[[], int] = time.monotonic_ns, redact: Redact | None = None
+    ) -> None:
         self.path = path
         self.source = source
         self._now = now
+        self._redact = redact
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._file = path.open("ab", buffering=1 << 16)
@@ -143,7 +157,7 @@ class HistoryWriter:
             if self._closed:
                 raise HistoryError(f"the history of {self.source} is closed; a {kind} record came after its end")
             stamp = self._now() if time_ns is None else time_ns
-            line = Record(stamp, self.source, kind, data).to_json()
+            line = _cleaned(Record(stamp, self.source, kind, data), self._redact).to_json()
             self._try(lambda: self._file.write(line))
             self._counts[kind] += 1
             return stamp
@@ -225,8 +239,19 @@ def _unwritten(path: Path, error: OSError) -> HistoryError:
     return HistoryError(f"the history {path} cannot be written: {reason}")
 
 
-def seal(segments: Iterable[Path], destination: Path) -> History:
+def _cleaned(record: Record, redact: Redact | None) -> Record:
+    """The record with its texts redacted; what the format itself says is kept."""
+    if redact is None or record.kind in ("clock", "closing", "seal"):
+        return record
+    own = _OWN_WORDS | {"name"} if record.kind in ("fact", "phase") else _OWN_WORDS
+    data = {key: value if key in own else redact(value) for key, value in record.data.items()}
+    return Record(record.time_ns, record.source, record.kind, data)
+
+
+def seal(segments: Iterable[Path], destination: Path, redact: Redact | None = None) -> History:
     """Merge the sources' files into one history in time order, seal it, put it in place whole, and return it.
+
+    ``redact`` takes out of every record what its writer did not know to be secret.
 
     A segment's torn last line (its writer was killed) is left out; the missing closing record shows it. Raises
     HistoryError where it cannot be written; the segments hold what there is then.
@@ -235,7 +260,7 @@ def seal(segments: Iterable[Path], destination: Path) -> History:
     silent = set()
     for segment in segments:
         readable = list(_readable_prefix(segment))
-        records.extend(readable)
+        records.extend(_cleaned(record, redact) for record in readable)
         if not readable:
             silent.add(segment.stem)  # its disk took nothing of it: named, so that it counts as cut off
     records.sort(key=lambda record: record.time_ns)

@@ -8,7 +8,8 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,15 @@ class PortTaken(ClusterError):
 
 @dataclass(frozen=True)
 class Kind:
-    """Makes and removes clusters. ``log`` takes all that is said; in ``home`` pytest-kind may leave a folder."""
+    """Makes and removes clusters. ``log`` takes all that is said, cleaned by ``redact``.
+
+    In ``home`` pytest-kind may leave a folder.
+    """
 
     command: Path
     log: Path
     home: Path
+    redact: Callable[[str], str] = str
 
     def create(self, name: str, image: str, configuration: Path, kubeconfig: Path) -> None:
         """Make a cluster; raises ClusterError with kind's own last error."""
@@ -102,6 +107,23 @@ class Kind:
         with self._speaking(f"could not remove the cluster {name}"):
             self._cluster(name, None, kubeconfig).delete()
 
+    def export_logs(self, name: str, folder: Path, timeout_s: float) -> None:
+        """Have kind collect its nodes' logs in a folder; raises ClusterError where it cannot, or not in time."""
+        command = [str(self.command), "export", "logs", f"--name={name}", str(folder)]
+        with _environment():
+            environment = dict(os.environ)
+        try:
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ClusterError(f"`kind export logs` did not end within {timeout_s:.0f} s") from None
+        except OSError as error:
+            raise ClusterError(f"`kind export logs` cannot be run: {error}") from error
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
+            raise ClusterError(f"`kind export logs` failed: {said[-1][:200]}")
+
     def _cluster(self, name: str, image: str | None, kubeconfig: Path) -> KindCluster:
         with contextlib.chdir(self.home):
             return KindCluster(name, kubeconfig, image=image, kind_path=self.command, kubectl_path=self.command)
@@ -110,7 +132,7 @@ class Kind:
     def _speaking(self, failure: str) -> Iterator[None]:
         begin = self.log.stat().st_size if self.log.exists() else 0
         try:
-            with _output_to(self.log), _environment():
+            with _output_to(self.log, self.redact), _environment():
                 yield
         except (subprocess.CalledProcessError, OSError) as error:
             with self.log.open("rb") as log:
@@ -139,10 +161,10 @@ def _environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _output_to(log: Path) -> Iterator[None]:
-    """Send what child processes write to standard output and error into a file."""
+def _output_to(log: Path, redact: Callable[[str], str]) -> Iterator[None]:
+    """Send what child processes write to standard output and error into a file, by way of one that nobody else sees."""
     saved = [os.dup(1), os.dup(2)]
-    with log.open("ab") as file:
+    with tempfile.TemporaryFile() as file:
         try:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
@@ -151,3 +173,6 @@ def _output_to(log: Path) -> Iterator[None]:
             for target, source in ((1, saved[0]), (2, saved[1])):
                 os.dup2(source, target)
                 os.close(source)
+            file.seek(0)
+            with log.open("a", encoding="utf-8") as kept:
+                kept.write(redact(file.read().decode(errors="replace")))

@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,17 +248,64 @@ class Kube:
         answer = self._ask("get /version", lambda: http.request("GET", url, timeout=REQUEST_S, retries=False))
         return str(orjson.loads(answer.data)["gitVersion"])
 
-    def logs(self, pod: str, namespace: str, container: str, *, limit_bytes: int = 1 << 22) -> str:
-        """What a container of a pod has written so far, at most ``limit_bytes`` of it."""
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&limitBytes={limit_bytes}"
-        host = self._client.configuration.host
+    def log(self, pod: str, namespace: str, container: str, timeout_s: float, **options: str) -> LogStream:
+        """What a container has written, with times; raises ClusterError where that is not to be had.
+
+        ``options`` are the API's own (follow, previous, sinceTime). ``timeout_s`` bounds each wait for more.
+        """
+        query = urllib.parse.urlencode({"container": container, "timestamps": "true", **options})
+        url = f"{self._client.configuration.host}/api/v1/namespaces/{namespace}/pods/{pod}/log?{query}"
+        timeout = urllib3.Timeout(connect=min(timeout_s, REQUEST_S), read=timeout_s)
         try:
-            answer = self._client.rest_client.pool_manager.request("GET", host + path, timeout=REQUEST_S, retries=False)
+            answer = self._client.rest_client.pool_manager.request(
+                "GET", url, preload_content=False, timeout=timeout, retries=False
+            )
         except urllib3.exceptions.HTTPError as error:
-            raise ClusterError(f"logs of {pod}: the API server does not answer: {_reason(error)}") from error
+            raise ClusterError(f"log of {pod}: the API server does not answer: {_reason(error)}") from error
         if answer.status != 200:
-            raise ApiRefusal(f"logs of {pod}/{container}: {answer.data[:200]!r}", answer.status)
-        return bytes(answer.data).decode(errors="replace")
+            answer.close()
+            raise ApiRefusal(f"log of {pod}/{container}: status {answer.status}", answer.status)
+        return LogStream(answer)
+
+    def logs(self, pod: str, namespace: str, container: str, *, limit_bytes: int = 1 << 22) -> str:
+        """What a container of a pod has written so far, at most ``limit_bytes`` of it, without times."""
+        options = {"timestamps": "false", "limitBytes": str(limit_bytes)}
+        return b"".join(self.log(pod, namespace, container, REQUEST_S, **options)).decode(errors="replace")
+
+    def secrets(self, namespace: str, timeout_s: float = 5) -> Iterator[dict[str, Any]]:
+        """The Secrets of a namespace as the API has them; raises ClusterError."""
+        return self._listed("/api/v1", "secrets", "Secret", namespace, timeout_s)
+
+    def documents(self, namespace: str, timeout_s: float = 10) -> Iterator[dict[str, Any]]:
+        """Every object of a namespace as the API has it, of all kinds that can be listed, Secrets too.
+
+        Raises ClusterError where the API server has not told all of it within the time.
+        """
+        deadline = time.monotonic() + timeout_s
+        groups = self._read("/apis", timeout_s)["groups"]
+        for path in ("/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)):
+            for kind in self._read(path, deadline - time.monotonic())["resources"]:
+                if kind["namespaced"] and "list" in kind["verbs"] and "/" not in kind["name"]:
+                    left_s = deadline - time.monotonic()
+                    yield from self._listed(path, kind["name"], kind["kind"], namespace, left_s)
+
+    def _listed(self, path: str, name: str, kind: str, namespace: str, timeout_s: float) -> Iterator[dict[str, Any]]:
+        version = path.removeprefix("/apis/").removeprefix("/api/")
+        for item in self._read(f"{path}/namespaces/{namespace}/{name}", timeout_s)["items"]:
+            yield {"apiVersion": version, "kind": kind} | item
+
+    def _read(self, path: str, timeout_s: float) -> Any:
+        """One plain GET, bounded, which the client of kinds is not when it looks for kinds."""
+        if timeout_s <= 0:
+            raise ClusterError(f"get {path}: no time was left")
+        url = self._client.configuration.host + path
+        try:
+            answer = self._client.rest_client.pool_manager.request("GET", url, timeout=timeout_s, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"get {path}: the API server does not answer: {_reason(error)}") from error
+        if answer.status != 200:
+            raise ApiRefusal(f"get {path}: status {answer.status}", answer.status)
+        return orjson.loads(answer.data)
 
     def watch(self, kind: str, namespace: str | None = None) -> Watch:
         """A watch on all objects of a kind; iterate over it in a thread of its own, close it from any other."""
@@ -274,6 +322,32 @@ def _bound(rest: Any) -> None:
         return request(*args, _request_timeout=_request_timeout or REQUEST_S, **options)
 
     rest.request = bounded
+
+
+class LogStream:
+    """The bytes of a log as they come; ends where the server ends it, the connection breaks, or it is closed."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self._closed = False
+        self.ended = False
+        """Whether it was the server that ended it: then it is whole."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yields what has come; why it ended is for the caller to find out."""
+        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, ValueError):
+            for part in self._answer.stream(1 << 16, decode_content=True):
+                if self._closed:  # as in Watch: what comes now is undeciphered
+                    break
+                yield part
+            self.ended = not self._closed
+        self._answer.close()
+
+    def close(self) -> None:
+        """End it at once, from any thread."""
+        self._closed = True
+        with contextlib.suppress(ValueError, OSError, RuntimeError):  # as Watch.close
+            self._answer.shutdown()
 
 
 class ApiRefusal(ClusterError):
@@ -395,14 +469,14 @@ class Watch:
                 return
             rest = b""
             for part in stream.stream(1 << 16, decode_content=True):
+                if self._closed.is_set():  # a TLS socket that was shut down gives what it gets undeciphered
+                    return
                 now = self.alive_ns = time.monotonic_ns()
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
                     change = self._change(orjson.loads(line), now)
                     if change is not None:
                         yield change
-                if self._closed.is_set():
-                    return
             self.alive_ns = time.monotonic_ns()
         finally:
             stream.close()

@@ -5,12 +5,14 @@ Whoever calls these holds the cluster's lease; sweeping touches only what nobody
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import shutil
 import subprocess
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -40,9 +42,24 @@ def new_name() -> str:
     return f"kindstorm-{uuid.uuid4().hex[:8]}"
 
 
-def driver(command: Path, log: Path) -> Kind:
-    """The kind at this path, speaking into this log."""
-    return Kind(command, log, cache.folder("clusters"))
+def driver(command: Path, log: Path, redact: Callable[[str], str] = str) -> Kind:
+    """The kind at this path, speaking into this log, which gets what ``redact`` leaves of it."""
+    return Kind(command, log, cache.folder("clusters"), redact)
+
+
+def keys_in(kubeconfig: Path) -> list[str]:
+    """What in a kubeconfig must be in no file of a run."""
+    users = (yaml.safe_load(kubeconfig.read_text()) or {}).get("users") or []
+    secret = ("client-key-data", "token", "password")
+    found = [str(value) for user in users for key, value in (user.get("user") or {}).items() if key in secret]
+    return found + [text for text in map(_from_base64, found) if text]
+
+
+def _from_base64(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:

@@ -52,6 +52,7 @@ class Recorder:
         self._failed: BaseException | None = None
         self._watches: list[Watch] = [kube.watch(kind, namespace) for kind in NAMESPACED]
         self._watches += [kube.watch(kind) for kind in GLOBAL]
+        self._listeners: list[Callable[[Change], None]] = []
         self._threads = [
             threading.Thread(target=self._record, args=(watch,), name=f"watch-{watch.kind}", daemon=True)
             for watch in self._watches
@@ -59,6 +60,10 @@ class Recorder:
         self._threads.append(threading.Thread(target=self._tick, name="clock", daemon=True))
         self._require_engine = require_engine
         self._threads.append(threading.Thread(target=self._ask_for_engine, name="engine", daemon=True))
+
+    def listen(self, listener: Callable[[Change], None]) -> None:
+        """Call this with every change, in the thread of its watch, which it must not hold up; before the start."""
+        self._listeners.append(listener)
 
     def start(self) -> Self:
         """Start all watches and return once each has listed what is there."""
@@ -140,6 +145,8 @@ class Recorder:
             for change in watch:
                 self._write(watch.kind, change)
                 self._note(watch.kind, change)
+                for listener in self._listeners:
+                    listener(change)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits, and to stop()
             self._fail(error)
 

@@ -139,6 +139,10 @@ class Stack:
             for ordinal in range(_replicas(d) or 0)
         }
 
+    def names(self) -> set[str]:
+        """What is public of it: the names of its objects and the images."""
+        return {d["metadata"]["name"] for d in self.documents} | set(self.images()) | {self.name}
+
     def facts(self) -> dict[str, Json]:
         """What a history keeps of it."""
         services = [d["metadata"]["name"] for d in self.documents if d["kind"] == "Service"]

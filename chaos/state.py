@@ -35,6 +35,7 @@ def _pod(raw: dict[str, Any]) -> dict[str, Json]:
         "created_at": meta.get("creationTimestamp"),
         "labels": meta.get("labels") or {},
         "containers": [_container(c) for c in status.get("containerStatuses") or []],
+        "init_containers": [_container(c) for c in status.get("initContainerStatuses") or []],
     }
 
 
@@ -109,11 +110,13 @@ def _daemon_set(raw: dict[str, Any]) -> dict[str, Json]:
 
 def _event(raw: dict[str, Any]) -> dict[str, Json]:
     about = raw.get("involvedObject") or {}
+    last = (raw.get("series") or {}).get("lastObservedTime") or raw.get("lastTimestamp") or raw.get("eventTime")
     return {
         "reason": raw.get("reason"),
         "message": raw.get("message"),
         "type": raw.get("type"),
         "count": raw.get("count") or 1,
+        "at": last or raw["metadata"].get("creationTimestamp"),
         "about": {"kind": about.get("kind"), "name": about.get("name")},
     }
 

@@ -147,9 +147,15 @@ def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A scenario that forgets to judge what it ran has proved nothing."""
-    result = yield
-    unjudged = [run.experiment for run in pyfuncitem.stash.get(RUNS, []) if not run.judged]
+    """A scenario that forgets to judge what it ran has proved nothing; one that fails before it does needs a reason."""
+    unjudged: list[str] = []
+    try:
+        result = yield
+    finally:
+        for run in pyfuncitem.stash.get(RUNS, []):
+            if not run.judged:
+                run.diagnose()
+                unjudged.append(run.experiment)
     if unjudged:
         raise UnknownVerdictError(
             f"{', '.join(unjudged)} was never judged; call judge() with the checkers it must pass"
@@ -169,7 +175,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         # pytest counts every failure outside "call" as an error
         unknown = call.excinfo.errisinstance(UnknownVerdictError)
         report.when = "verdict" if unknown else "harness"  # type: ignore[assignment]
-        report.longrepr = str(call.excinfo.value)
+        report.longrepr = item.config.stash[SESSION].redactor.text(str(call.excinfo.value))
     session = item.config.stash[SESSION]
     if "experiment" in getattr(item, "fixturenames", ()):
         _note_test(session, report)

@@ -22,8 +22,9 @@ class UnknownVerdictError(Exception):
 class Run:
     """One experiment's history, on disk in ``directory`` before this object exists.
 
-    ``judged`` is True once somebody asked for a verdict; a run of which nobody did shows nothing. Where its stack was
-    left standing, ``settle`` is told whether the named checkers passed, and gives the history as it is after that.
+    ``judged`` is True once somebody asked for a verdict; a run of which nobody did shows nothing. ``diagnose`` collects
+    what is needed to find out why a run failed, and says where it is. Where its stack was left standing, ``settle`` is
+    told whether the named checkers passed, and gives the history as it is after that.
     """
 
     scenario: str
@@ -33,6 +34,7 @@ class Run:
     directory: Path
     history: History
     record: Callable[[ExperimentResult], None]
+    diagnose: Callable[[], Path | None] = lambda: None
     judged: bool = False
     settle: Callable[[bool], History] | None = None
 
@@ -51,16 +53,18 @@ class Run:
             try:
                 self.history = settle(standing(before).passes)
             except HarnessError as error:
-                self.record(replace(before, error=str(error)))
+                self.record(replace(before, error=str(error), diagnostics=self.diagnose()))
                 self.judged = True
                 raise
             named = judge(self.history, checkers)
         always = [] if any(v.checker == "quiescence" for v in named) else judge(self.history, [quiescence()])
         verdicts = [*named, *always]
         result = self._result(named, verdicts, expect)
-        self.record(result)
         self.judged = True
         place = standing(result)
+        if not place.passes:
+            result = replace(result, diagnostics=self.diagnose())
+        self.record(result)
         if place is Standing.MISSED:
             raise AssertionError(self._say(f"expected {expect}, judged {result.judged}", verdicts, result))
         if place is Standing.INVALID:
@@ -97,6 +101,7 @@ class Run:
                 lines += [f"      - {finding}" for finding in verdict.findings[:MOST_FINDINGS]]
         lines += [
             f"  seed {self.seed}; everything of it: {self.directory}",
+            *([f"  diagnostics: {result.diagnostics}"] if result.diagnostics else []),
             f"  judge again: {result.judge_again}",
             f"  run again:   {result.run_again}",
         ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaos import cluster as clusters
-from chaos import experiment, interrupts, journal, provision, report, undo
+from chaos import diagnostics, experiment, interrupts, journal, provision, report, undo
 from chaos.cluster import Cluster, ClusterSpec
 from chaos.errors import (
     ClusterError,
@@ -32,6 +32,7 @@ from chaos.errors import (
 from chaos.experiment import Held
 from chaos.history import History
 from chaos.kind import Kind
+from chaos.redact import Redactor
 from chaos.report import ExperimentResult, RunInfo
 from chaos.stack import Stack
 from images import engine, registry, setup, stand_ins, team
@@ -86,6 +87,7 @@ class Session:
         self.line = self.catalogue.line(self.options.line)
         self.states: dict[str, str] = {}
         self.images: list[tuple[str, str, str]] = []
+        self.redactor = Redactor()
         self._cluster: Cluster | None = None
         self._lease = contextlib.ExitStack()
         self._counts: dict[str, int] = {}
@@ -103,6 +105,8 @@ class Session:
             return self._stored(scenario, title, name, stack)
         directory = self.directory / name
         held = Held() if self.options.hold else None
+        cluster, since_s = None, time.time()
+        self.redactor.learn(filter(None, [asked.workload.password]))
         try:
             self.settle(passed=True)  # what its test has not judged before it runs another
             self._require_images(stack)
@@ -121,6 +125,7 @@ class Session:
                 asked.before_s,
                 asked.after_s,
                 {name: origin for name, origin, _ in self.images},
+                self.redactor,
             )
             self.say(f"{name}: ")
             with machine_told():
@@ -129,17 +134,23 @@ class Session:
             history = History(())
             with contextlib.suppress(HarnessError):
                 history = History.load(directory / "history.jsonl")
-            sentence = _sentence(error)
-            self._record(
-                ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, error=sentence)
-            )
-            self._standing = held
+            sentence = self.redactor.text(_sentence(error))
+            result = ExperimentResult(scenario, title, name, self.seed, directory, None, (), history, error=sentence)
             try:
-                self.settle(passed=not isinstance(error, Exception))  # who interrupts does not want to look
-            except HarnessError as left:
-                error.add_note(str(left))
+                result = replace(result, diagnostics=self._diagnose(cluster, history, since_s, directory, error))
+            finally:  # also where somebody does not want to wait for them
+                self._record(result)
+                self._standing = held
+                try:
+                    self.settle(passed=not isinstance(error, Exception))  # who interrupts does not want to look
+                except HarnessError as left:
+                    error.add_note(str(left))
             raise
-        run = self._made(Run(scenario, title, name, self.seed, directory, history, self._record))
+
+        def diagnose() -> Path | None:
+            return self._diagnose(cluster, history, since_s, directory)
+
+        run = self._made(Run(scenario, title, name, self.seed, directory, history, self._record, diagnose))
         if held is not None:
             self._standing = held
             run.settle = lambda passed: self._settled(held, directory, passed)
@@ -171,6 +182,28 @@ class Session:
     def _made(self, run: Run) -> Run:
         self._runs.append(run)
         return run
+
+    def _diagnose(
+        self,
+        cluster: Cluster | None,
+        history: History,
+        since_s: float,
+        directory: Path,
+        error: BaseException | None = None,
+    ) -> Path | None:
+        """Collect what is needed to find out why it failed; where that fails, the reports say so."""
+        if not directory.exists():  # it failed before there was anything to find out about
+            return None
+        self.say("collecting diagnostics")
+        # Who interrupts wants an end: then only what is quickly had.
+        budget_s = diagnostics.INTERRUPTED_S if isinstance(error, KeyboardInterrupt) else diagnostics.BUDGET_S
+        still = cluster if cluster is self._cluster else None
+        try:
+            case = diagnostics.Case(still, self._kind, history, since_s, directory, self.redactor, error)
+            return diagnostics.collect(case, budget_s)
+        except (HarnessError, OSError) as failed:
+            self.notes.append(self.redactor.text(f"no diagnostics of {directory.name}: {failed}"))
+            return None
 
     def _name(self, scenario: str) -> str:
         short = scenario.rpartition("::")[2].replace("[", "-").replace("]", "").replace("/", "-")
@@ -251,6 +284,7 @@ class Session:
             self._drop()
         try:
             self._cluster = self._lease_cluster()
+            self.redactor.learn(provision.keys_in(self._cluster.kubeconfig))
         except BaseException:
             self._lease.close()
             raise
@@ -273,7 +307,7 @@ class Session:
     def _kind(self) -> Kind:
         self.directory.mkdir(parents=True, exist_ok=True)
         command = self.options.kind or setup.kind_command(self.catalogue)
-        return provision.driver(command, self.directory / "kind.log")
+        return provision.driver(command, self.directory / "kind.log", self.redactor.text)
 
     def _lease_cluster(self) -> Cluster:
         handed = None if self.options.kubeconfig is None else provision.name_in(self.options.kubeconfig)
@@ -411,13 +445,13 @@ class Session:
         return RunInfo(
             self.run_id,
             self.started_at.isoformat(timespec="seconds"),
-            shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            self.redactor.text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             self.line.version,
             self.options.clocks,
             host,
             images,
-            self.notes,
-            self.tests,
+            [self.redactor.text(note) for note in self.notes],
+            [(test, outcome, seconds, self.redactor.text(said)) for test, outcome, seconds, said in self.tests],
         )
 
     def _images(self) -> list[tuple[str, str, str]]:

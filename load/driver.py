@@ -201,7 +201,7 @@ class LocustLoad:
 
     def _with_log(self, message: str) -> str:
         text = self._log.read_text("utf-8", "replace") if self._log.is_file() else ""
-        return f"{message}. The end of {self._log}:\n{text[-_LOG_TAIL_CHARS:].strip() or '(empty)'}"
+        return f"{message}. The end of its log, {self._log.name}:\n{text[-_LOG_TAIL_CHARS:].strip() or '(empty)'}"
 
 
 def refuse(workload: Workload, target: str, segment: Path) -> None:

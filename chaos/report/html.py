@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -43,7 +45,7 @@ def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) 
     )
     environment.filters["cell"] = cell
     environment.filters["slug"] = lambda value: str(value).lower().replace(" ", "-")
-    sections = [_section(number, result) for number, result in enumerate(results, start=1)]
+    sections = [_section(number, result, path.parent) for number, result in enumerate(results, start=1)]
     page = environment.get_template("report.html.j2").render(
         run=run,
         sections=sections,
@@ -68,7 +70,7 @@ def _packaged(name: str) -> str:
     return resources.files("chaos.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _section(number: int, result: ExperimentResult) -> dict[str, Json]:
+def _section(number: int, result: ExperimentResult, folder: Path) -> dict[str, Json]:
     verdicts = [_verdict(verdict) for verdict in result.verdicts]
     drawable = any(record.kind not in ("seal", "closing") for record in result.history.records)
     return {
@@ -82,8 +84,25 @@ def _section(number: int, result: ExperimentResult) -> dict[str, Json]:
         "records": len(result.history.records),
         "cluster": result.history.fact("cluster") or {},
         "cut_off": result.history.cut_off() if drawable else [],
+        "files": _files(result, folder),
         "notes": [record["text"] for record in result.history.of("note")][:MAX_ROWS],
     }
+
+
+FILES = {
+    "diagnostics/index.txt": "diagnostics: where to look after this failure",
+    "describe.txt": "describe",
+    "objects.yaml": "objects",
+    "events.txt": "events",
+    "logs": "logs",
+    "history.jsonl": "history",
+}
+
+
+def _files(result: ExperimentResult, folder: Path) -> list[tuple[str, str]]:
+    """(link, words) for each file of the experiment that is there, as seen from the report."""
+    there = [(result.directory / name, words) for name, words in FILES.items() if (result.directory / name).exists()]
+    return [(quote(os.path.relpath(path, folder)), words) for path, words in there]
 
 
 def _verdict(verdict: Verdict) -> dict[str, Json]:

@@ -58,7 +58,8 @@ def _case(test: tuple[str, str, float, str], results: Sequence[ExperimentResult]
         element = ET.SubElement(case, tag, message=_text("; ".join(sentences) or message))
         findings = [f"{v.checker}: {finding}" for r in results for v in r.verdicts for finding in v.findings]
         commands = [line for r in results for line in (r.run_again, r.judge_again)]
-        element.text = _text("\n".join([message, *findings, *commands]).strip())
+        diagnostics = [f"diagnostics: {r.diagnostics}" for r in results if r.diagnostics]
+        element.text = _text("\n".join([message, *findings, *diagnostics, *commands]).strip())
     if results:
         case.append(_properties(_facts(results)))
     return case

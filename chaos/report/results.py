@@ -39,7 +39,8 @@ class ExperimentResult:
 
     ``scenario`` is the pytest node id, ``title`` the first line of its docstring, ``experiment`` the name of its
     directory, ``directory`` where its history lies. ``expected`` is set for a known-bad stack only. ``error`` is the
-    harness's own failure; the history may then be empty. ``named`` are the checkers that the scenario named (None: all
+    harness's own failure; the history may then be empty. ``diagnostics`` is the index of what was collected after a
+    failure. ``named`` are the checkers that the scenario named (None: all
     that judged): what is expected of a known-bad stack is expected of them, not of the guarantees judged always.
     """
 
@@ -53,6 +54,7 @@ class ExperimentResult:
     history: History
     error: str | None = None
     named: tuple[str, ...] | None = None
+    diagnostics: Path | None = None
 
     @property
     def judged(self) -> Outcome:
@@ -149,8 +151,9 @@ def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path
     ``kubernetes``, ``clocks``, ``host``, ``images`` and ``notes`` are as in :class:`RunInfo`; ``tests`` is a list of
     {node_id, outcome, duration_s, message}. ``experiments`` is a list of {scenario, title, experiment, seed,
     directory, expected (an outcome or null), outcome (VALID | UNKNOWN | INVALID, the worst of its verdicts), judged
-    (the worst of the named checkers' verdicts), standing (a :class:`Standing`: what counts), error (or null), records
-    (how many the history has, by kind), run_again, judge_again, verdicts: [{checker, outcome, summary, evidence,
+    (the worst of the named checkers' verdicts), standing (a :class:`Standing`: what counts), error (or null),
+    diagnostics (the path of the index of what was collected after a failure, or null), records (how many the history
+    has, by kind), run_again, judge_again, verdicts: [{checker, outcome, summary, evidence,
     findings: [...]}]}.
     """
     document = {
@@ -189,6 +192,7 @@ def _experiment(result: ExperimentResult) -> dict[str, Json]:
         "judged": result.judged,
         "standing": standing(result),
         "error": result.error,
+        "diagnostics": None if result.diagnostics is None else str(result.diagnostics),
         "records": kinds,
         "run_again": result.run_again,
         "judge_again": result.judge_again,

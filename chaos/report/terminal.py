@@ -44,6 +44,8 @@ def render_summary(run: RunInfo, results: Sequence[ExperimentResult], report: Pa
             symbol, style = _STYLES[standing(result)]
             lines.append(Text.assemble(("\n" + symbol + " ", style), (result.scenario, "bold"), "\n  ", sentence))
             if not standing(result).passes:
+                if result.diagnostics:
+                    lines.append(Text(f"  diagnostics: {result.diagnostics}", "dim"))
                 lines.append(Text(f"  again: {result.run_again}\n  judge: {result.judge_again}", "dim"))
     lines.extend(Text(f"note: {note}", "dim") for note in run.notes)
     where = report or (results[0].directory.parent / "report.html" if results else None)

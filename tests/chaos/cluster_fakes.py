@@ -37,7 +37,7 @@ def pod(name: str, uid: str = "", owner: str = "StatefulSet/web", labels: dict[s
         "node": "worker",
         "owner": {"kind": kind, "name": owner_name, "uid": "owner"},
         "deleting": False,
-        "containers": [{"name": "app", "state": "running"}],
+        "containers": [{"name": "app", "state": "running", "restarts": 0, "id": f"containerd://{uid or name}"}],
     }
     return seen("Pod", name, uid, labels, **(whole | state))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from cluster_fakes import FakeKube, pod, workload
 
-from chaos import experiment, journal
+from chaos import diagnostics, experiment, journal
 from chaos.errors import ClusterError, HistoryError, LoadError, StackError, SteadyStateError
 from chaos.experiment import Held, Plan
 from chaos.faults import kill_pod, scale
 from chaos.history import History, HistoryWriter, Json
+from chaos.history import seal as seal_history
 from chaos.kube import ApiRefusal, Change, Seen
 from chaos.probes.inside import Reading
 from chaos.stack import Stack
@@ -24,6 +25,7 @@ from chaos.targets import one
 from chaos.targets import pod as named
 from images import cache
 
+SECRET = "known-4-long"  # noqa: S105 - nobody's
 STACK = Stack(
     "nginx",
     (
@@ -33,10 +35,31 @@ STACK = Stack(
             "metadata": {"name": "nginx"},
             "spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "nginx:1"}]}}},
         },
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": SECRET}},
     ),
     node_port=30080,
 )
 PHASES = ["deploy", "steady", "before", "fault", "recover", "after", "remove"]
+
+
+class Log:
+    """A log that stays open where it is followed, until it is closed."""
+
+    def __init__(self, parts: list[bytes], follow: bool) -> None:
+        self._parts = parts
+        self._closed = threading.Event()
+        self.ended = False
+        if not follow:
+            self._closed.set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """See LogStream."""
+        yield from self._parts
+        self._closed.wait()
+
+    def close(self) -> None:
+        """See LogStream."""
+        self._closed.set()
 
 
 class StackKube(FakeKube):
@@ -45,13 +68,14 @@ class StackKube(FakeKube):
     def __init__(self) -> None:
         super().__init__()
         self.namespaces: list[str] = []
-        self.log: list[str] = []
+        self.done: list[str] = []
         self.refuse: Exception | BaseException | None = None
+        self.lost: Exception | None = None
 
     def apply(self, document: dict[str, Any], namespace: str | None = None) -> None:
         """See Kube."""
         kind, name = document["kind"], document["metadata"]["name"]
-        self.log.append(f"apply {kind} {name.partition('-')[0] if kind == 'Namespace' else name}")
+        self.done.append(f"apply {kind} {name.partition('-')[0] if kind == 'Namespace' else name}")
         if kind == "Namespace":
             self.namespaces.append(name)
             return
@@ -70,7 +94,7 @@ class StackKube(FakeKube):
     def delete(self, kind: str, name: str, _namespace: str | None = None, *, uid: str | None = None) -> bool:
         """See Kube."""
         assert (uid is None) == (kind == "Namespace")
-        self.log.append(f"delete {kind}")
+        self.done.append(f"delete {kind}")
         if kind == "Namespace":
             self.namespaces.remove(name)
         else:
@@ -83,9 +107,21 @@ class StackKube(FakeKube):
         assert name not in self.namespaces
         return None
 
-    def logs(self, pod_name: str, _namespace: str, container: str) -> str:
+    def log(self, pod_name: str, _namespace: str, container: str, _timeout_s: float, **options: str) -> Log:
         """See Kube."""
-        return f"{pod_name} {container} said this\n"
+        return Log([f"2026-11-21T15:00:00.0Z {pod_name} {container} said {SECRET}\n".encode()], "follow" in options)
+
+    def secrets(self, _namespace: str) -> list[dict[str, Any]]:
+        """See Kube."""
+        return [{"kind": "Secret", "data": {"made-by-the-stack": "bGVhcm50LWxhdGUtMQ=="}}]
+
+    def documents(self, namespace: str, _timeout_s: float) -> list[dict[str, Any]]:
+        """See Kube."""
+        assert namespace in self.namespaces, "it was removed before it was written down"
+        if self.lost is not None:
+            raise self.lost
+        metadata = {"name": "kept", "managedFields": ["noise"]}
+        return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"copied": SECRET}}]
 
     def replicas(self, kind: str, name: str, namespace: str) -> int | None:
         """See Kube."""
@@ -109,6 +145,7 @@ class World:
     load_errors: dict[str, BaseException] = field(default_factory=dict)
     marked: bool = True
     engine: bool = True
+    engine_error: Exception | None = None
     name: str = "kindstorm-test"
     writer: HistoryWriter | None = None
     threads: set[threading.Thread] = field(default_factory=lambda: set(threading.enumerate()))
@@ -135,13 +172,17 @@ class World:
         """See Cluster."""
         return []
 
+    def containers(self) -> list[str]:
+        """See Cluster."""
+        return ["ks-worker", "ks-control-plane"]
+
     def workers(self) -> list[str]:
         """See Cluster."""
         return ["worker"]
 
     def provide(self, references: list[str], nodes: list[str]) -> None:
         """See Cluster."""
-        self.kube.log.append(f"provide {references} {nodes}")
+        self.kube.done.append(f"provide {references} {nodes}")
 
     def address(self, port: int) -> str:
         """See Cluster."""
@@ -152,9 +193,11 @@ class World:
     def start(self, _workload: Any, target: str, segment: Path, log: Path) -> None:
         """See Load."""
         self._step(f"start {target}")
-        log.write_text("locust said this\n")
+        log.write_text(f"locust said {SECRET} and learnt-late-1\n")
+        assert self.directory not in log.parents
+        assert self.directory not in segment.parents
         self.writer = HistoryWriter(segment, "load")
-        self.writer.write("op", type="invoke", process=0, op=1, f="read")
+        self.writer.write("op", type="invoke", process=0, op=1, f="read", value=SECRET)
 
     def first_invocation(self, _timeout_s: float) -> int:
         """See Load."""
@@ -253,7 +296,18 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A cluster that is not there."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "Inside", Questions)
-    return World(tmp_path / "run")
+    made = World(tmp_path / "run")
+
+    def docker(*command: str, timeout_s: float) -> str:
+        assert timeout_s <= 20
+        assert command[:2] == ("exec", "ks-control-plane")
+        assert made.kube.namespaces, "the stack was removed before it was described"
+        if made.engine_error is not None:
+            raise made.engine_error
+        return f"Name: described by {command[-1].split('describe ')[1]} with {SECRET}"
+
+    monkeypatch.setattr(diagnostics, "docker", docker)
+    return made
 
 
 def phases(history: History) -> list[str]:
@@ -294,25 +348,66 @@ def test_a_whole_experiment(world: World) -> None:
 def test_the_order_of_what_is_done(world: World) -> None:
     """Namespace, images, probe, stack; the load around the fault only; the namespace last."""
     world.run(kill_pod(one("nginx")))
-    assert world.kube.log == [
+    assert world.kube.done == [
         "apply Namespace ks",
         "provide ['nginx:1'] ['worker']",
         "apply Pod kindstorm-probe",
         "apply Service kindstorm-probe",
         "apply Deployment nginx",
+        "apply Secret s",
         "delete Pod",
         "delete Namespace",
     ]
     assert world.load_log == ["start http://127.0.0.1:30080", "first", "stop"]
 
 
-def test_logs_are_kept(world: World) -> None:
-    """Of each container that is there at the end, of the load, and the events."""
+def test_what_a_person_asks_for_next_is_kept(world: World) -> None:
+    """Each container's log, the deleted one's too, the load's, and the namespace as it stood; no secret in any."""
     world.run(kill_pod(one("nginx")))
-    logs = {path.name: path.read_text() for path in (world.directory / "logs").iterdir()}
-    assert logs["nginx-5f-b.app.log"] == "nginx-5f-b app said this\n"
-    assert logs["locust.log"] == "locust said this\n"
-    assert "events.txt" in logs
+    texts = {str(p.relative_to(world.directory)): p.read_text() for p in world.directory.rglob("*") if p.is_file()}
+    for uid in "ab":
+        assert texts[f"logs/nginx-5f-{uid}.{uid}.app.0.log"].count(f"nginx-5f-{uid} app said (redacted-") == 1
+    assert texts["logs/locust.log"].startswith("locust said (redacted-")
+    assert "described by --namespace=ks-nginx" in texts["describe.txt"]
+    assert "described by nodes" in texts["describe.txt"]
+    assert "kind: ConfigMap" in texts["objects.yaml"]
+    assert "noise" not in texts["objects.yaml"]
+    assert texts["events.txt"] == ""
+    assert [name for name, text in texts.items() if SECRET in text or "learnt-late-1" in text] == []
+    assert world.stored().of("note") == []
+
+
+def test_no_secret_is_on_disk_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only the sealed history is clean: a harness that is killed leaves none in its segments either."""
+    texts: list[str] = []
+
+    def seal(segments: list[Path], *rest: Any) -> History:
+        texts.extend(path.read_text() for path in segments if world.directory in path.parents)
+        return seal_history(segments, *rest)
+
+    def tell(*_: object) -> None:
+        about = {"kind": "Pod", "name": "a"}
+        told = Seen("Event", "ns", "e", "e", "1", {}, {"message": f"it said {SECRET}", "at": "", "about": about})
+        told.state.update(type="Normal", reason="Said", count=1)
+        world.kube.watches["Event"].feed(Change("added", 1, told))
+
+    monkeypatch.setattr(experiment, "seal_history", seal)
+    world.run(steady=(Condition("it is told", tell),))
+    assert any("it said (redacted-" in text for text in texts)
+    assert [text for text in texts if SECRET in text] == []
+    assert "it said (redacted-" in (world.directory / "events.txt").read_text()
+
+
+def test_what_cannot_be_kept_is_a_note(world: World) -> None:
+    """Without the API server and the engine the run is what it was, and says what is missing."""
+    world.kube.lost = ClusterError(f"get /apis: no answer about {SECRET}")
+    world.engine_error = ClusterError("the engine is gone")
+    world.run(kill_pod(one("nginx")))
+    stored = world.stored()
+    notes = [note["text"] for note in stored.of("note")]
+    assert [note.partition(": ")[2].partition(":")[0] for note in notes] == ["objects.yaml", "describe.txt"]
+    assert SECRET not in " ".join(notes)
+    assert (world.directory / "events.txt").exists()
 
 
 def test_a_scaled_workload_is_given_back(world: World) -> None:
@@ -335,7 +430,7 @@ def test_not_our_cluster(world: World) -> None:
     world.marked = False
     with pytest.raises(ClusterError, match="not ours"):
         world.run(kill_pod(one()))
-    assert world.kube.log == []
+    assert world.kube.done == []
     assert History.load(world.directory / "history.jsonl").of("fact") == []
 
 
@@ -500,7 +595,7 @@ def test_a_mark_that_is_lost_under_way(world: World) -> None:
 
     with pytest.raises(ClusterError, match="not ours"):
         world.run(kill_pod(one("nginx")), steady=(Condition("lose", lose),))
-    assert "delete Pod" not in world.kube.log
+    assert "delete Pod" not in world.kube.done
     assert phases(world.stored(completed=False)) == ["deploy", "steady", "before", "fault", "remove"]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chaos.checkers import Outcome, Verdict, judge
 from chaos.errors import HistoryError
-from chaos.history import SCHEMA, History, HistoryWriter, Record, read_records, seal, without_generated_suffix
+from chaos.history import SCHEMA, History, HistoryWriter, Json, Record, read_records, seal, without_generated_suffix
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
@@ -335,3 +335,44 @@ def test_a_history_that_cannot_be_sealed_keeps_its_segments(tmp_path: Path) -> N
     with pytest.raises(HistoryError, match="make room there"):
         seal([tmp_path / "a.jsonl"], tmp_path / "history.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def hush(value: Json) -> Json:
+    """Take the word out of every string, keys too."""
+    if isinstance(value, dict):
+        return {hush(key): hush(item) for key, item in value.items()}
+    return value.replace("secret", "(-)") if isinstance(value, str) else value
+
+
+def test_texts_are_redacted_as_they_are_written_and_as_they_are_sealed(tmp_path: Path) -> None:
+    """A writer that knows no secret is put right by the seal; the history returned is the one on disk."""
+    with HistoryWriter(tmp_path / "a.jsonl", "harness", redact=hush) as writer:
+        writer.write("note", text="a secret", detail={"secret": "secret"})
+    assert "secret" not in (tmp_path / "a.jsonl").read_text()
+    with HistoryWriter(tmp_path / "b.jsonl", "load") as writer:
+        writer.write("op", type="fail", process=0, op=1, f="get", value=None, error="said secret")
+    history = seal([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "history.jsonl", hush)
+    assert "secret" not in (tmp_path / "history.jsonl").read_text()
+    assert history.records == History.load(tmp_path / "history.jsonl").records
+    assert history.of("op")[0]["error"] == "said (-)"
+    assert history.of("note")[0]["detail"] == {"(-)": "(-)"}
+    assert history.cut_off() == []
+
+
+def test_the_words_of_the_format_are_never_redacted(tmp_path: Path) -> None:
+    """Whatever a Secret holds, facts and phases keep their names, and operations and faults their steps."""
+    with HistoryWriter(tmp_path / "a.jsonl", "secret", redact=hush) as writer:
+        writer.write("fact", name="secret", value="secret")
+        writer.write("phase", name="secret", edge="secret")
+        writer.write("op", type="secret", process="secret", op="secret", f="secret", value="secret")
+        writer.write("fault", fault="secret", id="secret", edge="secret", target={"name": "secret"}, detail={})
+    fact, phase, op, fault, _ = read_records(tmp_path / "a.jsonl")
+    assert fact.data == {"name": "secret", "value": "(-)"}
+    assert phase.data == {"name": "secret", "edge": "secret"}
+    assert op.data == {"type": "secret", "process": "secret", "op": "secret", "f": "secret", "value": "(-)"}
+    assert (fault["fault"], fault["id"], fault["edge"], fault["target"]) == (
+        "secret",
+        "secret",
+        "secret",
+        {"name": "(-)"},
+    )

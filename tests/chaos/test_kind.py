@@ -222,3 +222,36 @@ def test_kind_gets_our_network_and_no_proxy(tmp_path: Path, monkeypatch: pytest.
     assert seen["KIND_EXPERIMENTAL_PROVIDER"] == "docker"
     assert not {name for name in seen if name.upper().endswith("_PROXY")}
     assert dict(os.environ) == before
+
+
+def test_no_secret_reaches_the_log(tmp_path: Path) -> None:
+    """What kind says passes through the redaction before it is in the run's directory."""
+    command = Command(tmp_path, 0)
+    cleaned = Kind(command.kind.command, command.kind.log, command.kind.home, lambda text: text.replace("do it", "(-)"))
+    cleaned.delete("a", command.kubeconfig)
+    cleaned.delete("a", command.kubeconfig)
+    assert "do it" not in cleaned.log.read_text()
+    assert cleaned.log.read_text().count("ERROR: failed to (-)") == 2
+
+
+def test_logs_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By kind's own command, without a proxy; nothing of it is in the log."""
+    monkeypatch.setenv("https_proxy", "http://proxy:1")
+    command = Command(tmp_path, 0)
+    command.kind.export_logs("a", tmp_path / "out", 30)
+    assert command.calls()[-1] == f"export logs --name=a {tmp_path}/out"
+    assert "https_proxy" not in command.environment()
+    assert not command.kind.log.exists()
+
+
+def test_an_export_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    """With what kind said last; also where it does not end in time, or is no program."""
+    command = Command(tmp_path, 1)
+    with pytest.raises(ClusterError, match="`kind export logs` failed: no output"):
+        command.kind.export_logs("a", tmp_path / "out", 30)
+    command.kind.command.write_text("#!/bin/sh\nexec sleep 30\n")
+    with pytest.raises(ClusterError, match="`kind export logs` did not end within 0 s"):
+        command.kind.export_logs("a", tmp_path / "out", 0.2)
+    command.kind.command.chmod(0o644)
+    with pytest.raises(ClusterError, match="`kind export logs` cannot be run"):
+        command.kind.export_logs("a", tmp_path / "out", 30)

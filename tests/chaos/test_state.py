@@ -66,6 +66,7 @@ def test_a_running_pod() -> None:
                 "reason": None,
             }
         ],
+        "init_containers": [],
     }
 
 

@@ -115,7 +115,7 @@ def test_unknown_is_an_error(pytester: pytest.Pytester) -> None:
     result = inner(pytester, "--junitxml=pytest.xml", "-v")
     result.assert_outcomes(errors=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*test_a: UNKNOWN*", "*UNKNOWN promise: web-1 is to blame*"])
+    result.stdout.fnmatch_lines(["*test_a: *UNKNOWN*", "*UNKNOWN promise: web-1 is to blame*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     case = junit_of(pytester)
     error = case.find("error")
@@ -262,6 +262,7 @@ def test_a_run_that_nobody_judged_is_an_error(pytester: pytest.Pytester) -> None
     result.assert_outcomes(errors=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["test_a was never judged; call judge() with the checkers it must pass"])
+    assert (run_directory(pytester) / "test_a" / "diagnostics" / "index.txt").exists()
     result.stdout.no_fnmatch_line("*Traceback*")
 
 

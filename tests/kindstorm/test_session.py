@@ -52,8 +52,13 @@ class FakeCluster:
         self.found: list[str] = []
         self.marked = True
         self.spec: Any = None
+        self.kubeconfig = Path("kubeconfig")
         self.kube: Any = None
         self.kubeconfig = Path(f"/{name}/kubeconfig")
+
+    def containers(self) -> list[str]:
+        """See Cluster."""
+        return []
 
     def require_mark(self) -> None:
         """See Cluster."""
@@ -80,6 +85,7 @@ class World:
         self.kinds: set[Path] = set()
         for name in ("create", "delete", "remember", "reusable", "attach", "sweep", "name_in", "new_name", "hold"):
             monkeypatch.setattr(provision, name, getattr(self, name))
+        monkeypatch.setattr(provision, "keys_in", lambda _: ["its-client-key"])
         monkeypatch.setattr(engine, "ensure", lambda: None)
         monkeypatch.setattr(engine, "inspect_image", lambda name: None if name in self.missing else {"Id": name})
         self.refused = ""
@@ -219,6 +225,13 @@ def test_an_experiment_that_fails_is_a_result(session: Session, world: World, mo
     assert [r.error for r in session.results] == ["no load", "interrupted", "no cluster"]
     assert [bool(r.history.records) for r in session.results] == [True, True, False]
     assert all(r.verdicts == () for r in session.results)
+    indices = [r.diagnostics for r in session.results]
+    assert indices[2] is None, "where nothing was written there is nothing to find out about"
+    for index in filter(None, indices):
+        told = index.read_text()
+        assert "harness.txt" in told
+        assert "kind         not whole: `kind export logs` cannot be run" in told
+    assert "LoadError: no load" in (session.directory / "test_a" / "diagnostics" / "harness.txt").read_text()
     assert world.log[-1] == "create kindstorm-0"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,12 @@ def test_a_long_run_stays_small(tmp_path: Path) -> None:
 def test_images_name_the_stand_ins(tmp_path: Path) -> None:
     """A stand-in is never mistaken for the original software."""
     assert "Stand-ins, not the original software: mongo-express:1." in page(tmp_path, result(identity(), [valid()]))
+
+
+def test_files_that_are_there_are_linked(tmp_path: Path) -> None:
+    """As seen from the report, whatever the names; what is not there is not linked."""
+    directory = tmp_path / "an experiment"
+    (directory / "diagnostics").mkdir(parents=True)
+    (directory / "diagnostics" / "index.txt").touch()
+    html = page(tmp_path, replace(result(), directory=directory))
+    assert re.findall(r'<a href="([^#"]+)"', html) == ["an%20experiment/diagnostics/index.txt"]
