@@ -59,12 +59,12 @@ def disruption_budget() -> DisruptionBudgets:
     """No eviction takes a PodDisruptionBudget of the stack below its floor of ready pods.
 
     A pod is lost to an eviction where its UID is among those that a fault's record says it evicted, and it was ready
-    until it was seen on its way out. Only at such a loss the ready pods are counted. What dies otherwise breaks no
-    promise, but it uses up the budget: an eviction after it, below the floor, is INVALID, and for five seconds UNKNOWN,
-    because the controller may not have heard of that death.
+    until it was seen on its way out. Only at such a loss the ready pods are counted. What dies otherwise, or becomes
+    unready where it is, breaks no promise, but it uses up the budget: an eviction after it, below the floor, is
+    INVALID, and for five seconds UNKNOWN, because the controller may not have heard of it.
 
-    UNKNOWN as well where the evictions could not have broken the floor: of each budget more pods must have been evicted
-    than were ready above its floor when the fault began.
+    UNKNOWN as well where the evictions could not have broken the floor: of each budget one fault must have evicted more
+    pods than were ready above its floor when that fault began.
     """
     return DisruptionBudgets()
 
@@ -80,37 +80,37 @@ class _Budget:
         self.uncertain: list[str] = []
         self.picture = _Picture()
         self.floor: int | None = None
-        self.before = 0
         self.least: int | None = None
-        self.evicted: set[str] = set()
+        self.drains: list[_Drain] = []
 
     def follow(self) -> None:
         """Go through the pods' records in their order, and count the ready ones at each eviction."""
         faults = [fault for fault in self.history.faults() if "evicted" in fault.detail("injected")]
-        ours = {str(pod["uid"]) for fault in faults for pod in fault.detail("injected")["evicted"]}
-        begin = min((fault.records[0].time_ns for fault in faults), default=None)
+        begins = [fault.records[0].time_ns for fault in faults]
+        drain_of = {str(p["uid"]): place for place, f in enumerate(faults) for p in f.detail("injected")["evicted"]}
         end, namespace, other_ns = stack_end(self.history), stack_namespace(self.history), -math.inf
         for record in self.history.objects("Pod"):
             if record.time_ns >= end or namespace not in (None, record.get("namespace")):
                 continue
             if not selects(self.written.get("selector"), (record.get("state") or {}).get("labels") or {}):
                 continue
-            if self.floor is None and begin is not None and record.time_ns >= begin:
-                self._begin(begin)
+            while len(self.drains) < len(begins) and record.time_ns >= begins[len(self.drains)]:
+                self._begin(begins[len(self.drains)])
             uid = str(record["uid"])
             lost = self.picture.see(record)
             ready = len(self.picture.ready)
             if self.floor is not None:
                 self.least = ready if self.least is None else min(self.least, ready)
-            if lost and uid in ours:
-                self.evicted.add(uid)
+            if lost and drain_of.get(uid, len(begins)) < len(self.drains) and _leaves(record):
+                self.drains[drain_of[uid]].evicted += 1
                 self._judge(record, ready, other_ns)
             elif lost:
                 other_ns = record.time_ns
 
     def _begin(self, at_ns: int) -> None:
-        self.before = len(self.picture.ready)
-        self.floor = self._floor(sum(self._wanted(workload, at_ns) for workload in self.picture.workloads))
+        self.drains.append(_Drain(len(self.picture.ready)))
+        if self.floor is None:
+            self.floor = self._floor(sum(self._wanted(workload, at_ns) for workload in self.picture.workloads))
 
     def _wanted(self, workload: str, at_ns: int) -> int:
         """How many pods a workload was to have then."""
@@ -143,27 +143,43 @@ class _Budget:
 
     def doubts(self) -> list[str]:
         """Why this budget was not put to the test, or not clearly."""
-        if not self.evicted:
+        tried = [drain for drain in self.drains if drain.evicted]
+        if not tried:
             return [*self.uncertain, f"no ready pod of the budget {self.name} was evicted"]
-        slack = self.before - (self.floor or 0)
-        if len(self.evicted) > slack:
+        if any(drain.evicted > drain.before - (self.floor or 0) for drain in tried):
             return self.uncertain
-        tried = f"{len(self.evicted)} evictions could not break the budget {self.name}"
-        return [*self.uncertain, f"{tried}: {self.before} pods were ready, its floor is {self.floor}"]
+        weak = [
+            f"{drain.evicted} evictions could not break the budget {self.name}: {drain.before} pods were ready, "
+            f"its floor is {self.floor}"
+            for drain in tried
+        ]
+        return [*self.uncertain, *weak]
+
+    @property
+    def _evicted(self) -> int:
+        return sum(drain.evicted for drain in self.drains)
 
     def summary(self) -> str:
         """A sentence on what was left of it."""
-        return f"{self.name} kept {self.least} ready pods (floor {self.floor}) while {len(self.evicted)} were evicted"
+        return f"{self.name} kept {self.least} ready pods (floor {self.floor}) while {self._evicted} were evicted"
 
     def to_json(self) -> dict[str, Json]:
         """The budget's row in the evidence."""
         return {
             "budget": self.name,
             "floor": self.floor,
-            "ready_before": self.before,
+            "ready_before": self.drains[0].before if self.drains else 0,
             "ready_least": self.least,
-            "evicted": len(self.evicted),
+            "evicted": self._evicted,
         }
+
+
+@dataclass
+class _Drain:
+    """One fault that evicts: how many of the budget's pods were ready when it began, and how many it took."""
+
+    before: int
+    evicted: int = 0
 
 
 @dataclass
@@ -201,6 +217,11 @@ def _satisfies(value: str | None, operator: str, values: list[str]) -> bool:
         "Exists": value is not None,
         "DoesNotExist": value is None,
     }[operator]
+
+
+def _leaves(pod: Record) -> bool:
+    """Whether a pod is on its way out; an eviction shows so first, before its containers hear of it."""
+    return pod["verb"] == "deleted" or bool((pod.get("state") or {}).get("deleting"))
 
 
 def _part(amount: Json, whole: int) -> int:

@@ -198,3 +198,51 @@ def test_evictions_with_no_successor_break_exactly_what_is_beyond_the_budget(evi
     verdict = judged(story)
     assert len(verdict.findings) == max(0, len(evicted) - most)
     assert (verdict.outcome is Outcome.INVALID) is (len(evicted) > most)
+
+
+def test_a_pod_that_flaps_before_it_is_evicted_is_not_lost_to_the_eviction() -> None:
+    """It was unready where it was, below the floor, and ready again before its turn came: no eviction did that."""
+    story = goes(drained("a", "b"), 20.1, "a")
+    seen(story, 20.5, "b", ready=False)
+    seen(story, 21, "b")
+    seen(story, 22, "x", "added")
+    verdict = judged(goes(story, 27, "b"))
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert verdict.evidence["budgets"][0] | {"ready_least": 2, "evicted": 2} == verdict.evidence["budgets"][0]
+
+
+def test_a_pod_that_was_unready_when_it_was_evicted_shows_nothing() -> None:
+    """Nobody lost it to the eviction, so the one other eviction could not have broken the floor."""
+    story = goes(drained("a", "b"), 20.1, "a")
+    seen(story, 20.5, "b", ready=False)
+    verdict = judged(goes(story, 27, "b"))
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "1 evictions could not break the budget shop" in verdict.summary
+
+
+def twice(second_s: float, successor_s: float) -> Story:
+    """A drain evicts one of four at 20 s, another drain another one; the successor is ready at ``successor_s``."""
+    story = goes(drained("a"), 20.1, "a")
+    target = {"kind": "Node", "name": "worker2"}
+    begun = len(story.records)
+    story.fault("drain_node", target, second_s, second_s + 1, effect={"unschedulable": True})
+    for record in story.records[begun:]:
+        if edge("injected")(record):
+            evicted = [{"namespace": NAMESPACE, "name": "shop-b", "uid": "b"}]
+            record["detail"].update({"evicted": evicted, "refused_evictions": 0, "left": {}})
+    seen(story, successor_s, "x", "added")
+    return goes(story, second_s + 0.1, "b")
+
+
+def test_each_drain_must_be_able_to_break_the_floor_by_itself() -> None:
+    """One eviction each, the second once all were ready again: both together say no more than either."""
+    verdict = judged(twice(30, 28))
+    assert verdict.outcome is Outcome.UNKNOWN, verdict.summary
+    assert verdict.summary.count("1 evictions could not break the budget shop: 4 pods were ready, its floor is 3") == 2
+
+
+def test_a_drain_that_begins_at_the_floor_can_break_it() -> None:
+    """One eviction is enough where nothing is left above the floor: kept by waiting, broken by not waiting."""
+    kept, broken = judged(twice(24, 24.05)), judged(twice(24, 24.5))
+    assert kept.outcome is Outcome.VALID, kept.summary
+    assert broken.outcome is Outcome.INVALID
