@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -228,12 +229,16 @@ def switch_node(cluster: str, node: str, verb: str) -> bool:
 def resume_node(kube: Kube, cluster: str, node: str, verb: str) -> None:
     """Bring a paused or stopped node back, and wait until it is ready and sealed; harmless where it is already.
 
-    A node that has just started may still be told as ready from before; only its renewed lease is a sign of life.
+    A node that has just started may still be told as ready from before; only its renewed lease is a sign of life. One
+    whose stopping was broken off goes on stopping for a while, and can be started only then: so it is tried again.
     """
     since = datetime.now(UTC)
     switch_node(cluster, node, verb)
 
     def sign_of_life() -> tuple[datetime, bool]:
+        nonlocal since
+        if switch_node(cluster, node, verb):
+            since = datetime.now(UTC)
         lease, seen = kube.raw("Lease", node, "kube-node-lease"), kube.get("Node", node)
         if lease is None or seen is None:
             raise ClusterError(f"the cluster {cluster} knows no node {node}")
@@ -244,15 +249,28 @@ def resume_node(kube: Kube, cluster: str, node: str, verb: str) -> None:
     seal.require_node(node)
 
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+"""What kind takes for a cluster's name and docker for the beginning of a container's."""
+
+
+def is_name(name: str) -> bool:
+    """Whether a cluster can be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def folder(name: str) -> Path:
-    """Where what we know of a cluster is kept."""
+    """Where what we know of a cluster is kept; raises ClusterError for a name that could lead anywhere else."""
+    if not is_name(name):
+        raise ClusterError(
+            f"{name!r} is no name for a cluster; take letters a-z, digits, '.' and '-', a letter or a digit first"
+        )
     return cache.folder("clusters") / name
 
 
 @contextlib.contextmanager
 def leased(name: str) -> Iterator[bool]:
     """Hold a cluster's lease for the body; yields False where somebody else holds it."""
-    path = cache.folder("clusters") / f"{name}.lease"
+    path = folder(name).with_name(f"{name}.lease")
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -177,8 +177,10 @@ def held(name: str) -> str | None:
     """The namespace that a cluster is held to be looked at for; None where it is not held."""
     try:
         return str(json.loads((folder(name) / HELD).read_text())["namespace"])
-    except OSError:
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, KeyError, TypeError):  # the disk was full, say: it was to be held all the same
+        return "a namespace that could not be noted"
 
 
 def attach(spec: ClusterSpec, name: str) -> Cluster:
@@ -256,7 +258,7 @@ def sweep(kind_driver: Kind, *, keep: bool, looked_at: bool = False) -> list[str
     stays, dead or living, while it has nodes, unless those that are ``looked_at`` are meant as well.
     """
     removed = []
-    names = {path.name for path in cache.folder("clusters").glob("[!.]*/")}
+    names = {path.name for path in cache.folder("clusters").glob("*/") if clusters.is_name(path.name)}
     names |= {node["cluster"] for node in clusters.node_containers().values()}
     for name in sorted(names):
         with clusters.leased(name) as free:

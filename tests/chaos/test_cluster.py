@@ -326,6 +326,18 @@ def test_a_node_is_back_once_it_gives_a_sign_of_life(nodes: Any, monkeypatch: py
     assert sealed == ["kindstorm-test-worker"]
 
 
+def test_a_node_that_is_still_stopping_is_started_once_it_has(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stopping was broken off by Ctrl-C, say: at first there is nothing to start, and a lease from before."""
+    states, calls = nodes
+    worker = "kindstorm-test-worker"
+    monkeypatch.setattr(clusters.seal, "require_node", lambda _: None)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: states.update({worker: "exited"}) if not calls else None)
+    kube: Any = Kubelet((-5, True), (-5, True), (60, True))
+    clusters.resume_node(kube, "kindstorm-test", worker, "start")
+    assert kube.told == []
+    assert calls == [("start", worker)]
+
+
 def test_a_node_that_gives_no_sign_of_life_is_not_back(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bounded wait that says what it waited for."""
     assert nodes

@@ -228,6 +228,22 @@ def test_a_name_that_is_taken_is_refused(world: Any, whose: str) -> None:
     assert world.log == []
 
 
+@pytest.mark.parametrize("name", ["{outside}", "../../outside", "..", ".", "", "a/../../../outside", "A", "-a"])
+def test_a_name_that_leads_elsewhere_is_refused(world: Any, tmp_path: Path, name: str) -> None:
+    """What fails is removed with its folder, and that must be one of ours: nothing is made, removed or leased."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("")
+    (tmp_path / "cache" / "clusters").mkdir(parents=True)
+    name = name.format(outside=outside)
+    with pytest.raises(ClusterError, match="is no name for a cluster; take letters a-z"):
+        provision.create(world, SPEC, name)
+    with pytest.raises(ClusterError, match="is no name for a cluster"), clusters.leased(name):
+        pass
+    assert world.log == []
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["cache", "clusters", "outside", "precious"]
+
+
 def test_a_cluster_is_taken_up_as_it_was_kept(world: Any) -> None:
     """Ports, Corefile, baseline and images are those of before; the host is sealed again."""
     made = provision.create(world, SPEC, "a")
@@ -366,6 +382,23 @@ def test_a_cluster_held_to_be_looked_at_stays(world: Any, state: str) -> None:
     assert provision.sweep(world, keep=True) == []
     assert provision.sweep(world, keep=True, looked_at=True) == ["looked-at"]
     assert provision.held("looked-at") is None
+
+
+def test_a_sweep_leaves_folders_of_other_names(world: Any) -> None:
+    """No cluster of ours is called so."""
+    other = cache.folder("clusters") / "My notes"
+    other.mkdir()
+    assert provision.sweep(world, keep=False) == []
+    assert other.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]"])
+def test_a_cluster_whose_hold_was_half_written_stays(world: Any, text: str) -> None:
+    """A full disk, say: no session sweeps it away, and none stumbles over it."""
+    world.add("looked-at")
+    (clusters.folder("looked-at") / provision.HELD).write_text(text)
+    assert provision.sweep(world, keep=False) == []
+    assert provision.sweep(world, keep=False, looked_at=True) == ["looked-at"]
 
 
 def test_a_sweep_without_a_cluster_unseals(world: Any) -> None:
