@@ -152,24 +152,33 @@ def list_clusters(
 
 @app.command("undo")
 def undo_pending() -> None:
-    """Undo what an interrupted session left in the journal, cluster by cluster."""
+    """Undo what interrupted sessions left in the journal; what cannot be undone now holds nothing else up."""
     pending = journal.pending()[::-1]  # the last done is the first undone
     if pending and not engine.answers():
         raise ClusterError("no engine answers, so nothing can be undone yet; start it and run this again")
     living = {node["cluster"] for node in clusters.node_containers().values()} if pending else set()
+    left: list[str] = []
     for entry in pending:
-        if entry.cluster not in living:
-            journal.done(entry)
-            console.print(f"{entry.cluster} is gone, and {entry.verb} with it", markup=False)
-            continue
-        with clusters.leased(entry.cluster) as free:
-            if not free:
-                raise ClusterError(f"a session holds {entry.cluster}; it undoes its own faults, or stop it first")
-            kube = Kube(clusters.folder(entry.cluster) / "kubeconfig")
-            clusters.require_mark(kube, entry.cluster)
-            console.print(f"{entry.cluster}: {undo.undo(kube, entry)}", markup=False)
+        try:
+            console.print(_undone(entry, living), markup=False)
+        except HarnessError as error:
+            left.append(str(error))
+    if left:
+        raise ClusterError("; ".join(dict.fromkeys(left)))
     if not pending:
         console.print("nothing to undo")
+
+
+def _undone(entry: journal.Entry, living: set[str]) -> str:
+    if entry.cluster not in living:
+        journal.done(entry)
+        return f"{entry.cluster} is gone, and {entry.verb} with it"
+    with clusters.leased(entry.cluster) as free:
+        if not free:
+            raise ClusterError(f"a session holds {entry.cluster}; it undoes its own faults, or stop it first")
+        kube = Kube(clusters.folder(entry.cluster) / "kubeconfig")
+        clusters.require_mark(kube, entry.cluster)
+        return f"{entry.cluster}: {undo.undo(kube, entry)}"
 
 
 @app.command("stop-engine", hidden=True)

@@ -51,7 +51,7 @@ class Run:
             settle, self.settle = self.settle, None
             before = self._result(named, named, expect)
             try:
-                self.history = settle(standing(before).passes)
+                self.history = settle(self._passed_so_far(named, expect))
             except HarnessError as error:
                 self.record(replace(before, error=str(error), diagnostics=self.diagnose()))
                 self.judged = True
@@ -72,6 +72,13 @@ class Run:
         if not place.passes:
             raise UnknownVerdictError(self._say("nobody can tell", verdicts, result))
         return verdicts
+
+    def _passed_so_far(self, named: list[Verdict], expect: Outcome) -> bool:
+        """Whether a stack that stands may go: quiescence, which is about its removal, can be judged only after it."""
+        early = [verdict for verdict in named if verdict.checker != "quiescence"]
+        if not early or (len(early) < len(named) and expect is not Outcome.VALID):
+            return True
+        return standing(self._result(early, early, expect)).passes
 
     def _result(self, named: list[Verdict], verdicts: list[Verdict], expect: Outcome) -> ExperimentResult:
         return ExperimentResult(

@@ -356,6 +356,20 @@ def test_a_cluster_that_a_session_holds_has_nothing_undone(
     assert "living" in left.pending()
 
 
+def test_one_cluster_holds_up_no_other(
+    left: Journal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A running session always has something on the journal: what is left in other clusters is undone all the same."""
+    left.living += ["busy", "older"]
+    for name in ("busy", "older"):
+        journal.plan(Entry(name, "scale", {}))
+    with clusters.leased("busy"):
+        assert run(monkeypatch, "undo") == 1
+    assert capsys.readouterr().err.count("a session holds busy") == 1
+    assert sorted(left.undone) == ["living", "older"]
+    assert left.pending() == {"busy"}
+
+
 def test_what_clusters_are_held_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """By a session, to be looked at, or not at all; removing means those to be looked at as well."""
     names = ("leased", "seen", "free")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from chaos.report import standing
 from chaos.stack import STACKS, Stack
 from images import cache, engine, registry, setup
 from kindstorm import session as session_module
-from kindstorm.checkers import INVALID, UNKNOWN, VALID, Outcome
+from kindstorm.checkers import INVALID, UNKNOWN, VALID, Outcome, Verdict
 from kindstorm.profiles import HTTP_READS
 from kindstorm.run import Run, UnknownVerdictError
 from kindstorm.scenario import Asked
@@ -731,6 +732,32 @@ def test_a_broken_stack_that_is_seen_through_is_not_held(holding: Session, world
     """What was expected is no failure."""
     run(holding).judge(Says(INVALID), expect=INVALID)
     assert world.log[-1] == "end test_a"
+
+
+@dataclass(frozen=True)
+class AfterRemoval:
+    """Stands in for quiescence: nothing is known of the cluster before the stack was removed."""
+
+    log: list[str]
+    name: str = "quiescence"
+
+    def check(self, _: History) -> Verdict:
+        """See Checker."""
+        return Verdict(self.name, VALID if any(line.startswith("end") for line in self.log) else UNKNOWN, "it is so")
+
+
+@pytest.mark.parametrize(
+    ("says", "expect", "last"),
+    [(None, VALID, "end"), (VALID, VALID, "end"), (INVALID, VALID, "hold"), (VALID, INVALID, "end")],
+)
+def test_quiescence_that_is_named_is_judged_after_the_removal(
+    holding: Session, world: World, says: Outcome | None, expect: Outcome, last: str
+) -> None:
+    """It cannot be VALID before, so that it holds no stack; what the others find does."""
+    checkers: list[Any] = [AfterRemoval(world.log), *([] if says is None else [Says(says)])]
+    with contextlib.nullcontext() if says in (None, expect) else pytest.raises(AssertionError):
+        run(holding).judge(*checkers, expect=expect)
+    assert world.log[-1].split()[0] == last
 
 
 @pytest.mark.parametrize(
