@@ -129,7 +129,8 @@ def _iptables(image: str, *args: str, check: bool = True) -> str | bool:
         run = ["docker", "run", "--rm", "--privileged", "--network", "host", "--entrypoint", "iptables"]
         command = [*run, image, "-w", *args]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        # Ctrl-C at a terminal is not for it, as in images.engine.docker
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, process_group=0)
     except subprocess.TimeoutExpired:
         raise ClusterError("the cluster cannot be sealed: iptables did not end within 60 s") from None
     if not check:

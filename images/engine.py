@@ -27,9 +27,15 @@ class EngineSlow(ClusterError):
 
 
 def docker(*args: str, stdin: bytes | None = None, timeout_s: float = 120) -> str:
-    """Run one docker command and return its output, stripped; raises ClusterError with docker's last line."""
+    """Run one docker command and return its output, stripped; raises ClusterError with docker's last line.
+
+    In a process group of its own: Ctrl-C at a terminal is for this process, which may be undoing a fault just then.
+    """
+    command = ["docker", *args]
     try:
-        done = subprocess.run(["docker", *args], input=stdin, capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, timeout=timeout_s, check=False, process_group=0
+        )
     except FileNotFoundError:
         raise ClusterError("docker is not on this machine's PATH; run `kindstorm setup`") from None
     except OSError as error:

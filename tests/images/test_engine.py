@@ -62,6 +62,12 @@ def test_a_command_that_hangs_is_ended(tools: Path) -> None:
         engine.docker("ps", timeout_s=0.1)
 
 
+def test_what_is_typed_at_the_terminal_is_not_for_docker(tools: Path) -> None:
+    """Ctrl-C goes to the whole group in the foreground: a command that undoes a fault must not die of it."""
+    script(tools, "docker", "read -r _ _ _ _ group _ < /proc/self/stat; echo $group")
+    assert int(engine.docker("start", "node")) != os.getpgrp()
+
+
 @pytest.mark.parametrize("words", ["Error: No such image: x", "Error response from daemon: no such image: x:1"])
 def test_an_image_that_is_not_there_is_none(tools: Path, words: str) -> None:
     """Not there is an answer, in every engine's spelling of it."""
