@@ -149,11 +149,15 @@ def experiment(request: pytest.FixtureRequest) -> Callable[..., Run]:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """A scenario that forgets to judge what it ran has proved nothing; one that fails before it does needs a reason."""
     unjudged: list[str] = []
+    interrupted = False
     try:
         result = yield
+    except KeyboardInterrupt:  # who wants an end is not kept waiting for diagnostics
+        interrupted = True
+        raise
     finally:
         for run in pyfuncitem.stash.get(RUNS, []):
-            if not run.judged:
+            if not run.judged and not interrupted:
                 run.diagnose()
                 unjudged.append(run.experiment)
     if unjudged:

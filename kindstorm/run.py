@@ -62,9 +62,11 @@ class Run:
         result = self._result(named, verdicts, expect)
         self.judged = True
         place = standing(result)
-        if not place.passes:
-            result = replace(result, diagnostics=self.diagnose())
-        self.record(result)
+        try:
+            if not place.passes:
+                result = replace(result, diagnostics=self.diagnose())
+        finally:  # also where somebody does not want to wait for them
+            self.record(result)
         if place is Standing.MISSED:
             raise AssertionError(self._say(f"expected {expect}, judged {result.judged}", verdicts, result))
         if place is Standing.INVALID:

@@ -266,6 +266,16 @@ def test_a_run_that_nobody_judged_is_an_error(pytester: pytest.Pytester) -> None
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_an_interrupt_before_the_verdict_waits_for_no_diagnostics(pytester: pytest.Pytester) -> None:
+    """They may take a minute; the run is in the report as one that nobody judged."""
+    path = write(pytester)
+    path.write_text(path.read_text().replace("run.judge(Says(VALID), expect=VALID)", "raise KeyboardInterrupt"))
+    result = pytester.runpytest_inprocess(*PLUGINS, no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert not (run_directory(pytester) / "test_a" / "diagnostics").exists()
+    assert "its test ended before it was judged" in (run_directory(pytester) / "verdicts.json").read_text()
+
+
 def test_each_of_two_runs_must_be_judged(pytester: pytest.Pytester) -> None:
     """The one that was judged does not speak for the other; a failure of the test itself is not covered up."""
     path = write(pytester)

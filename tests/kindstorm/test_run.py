@@ -197,6 +197,20 @@ def test_a_fault_that_could_not_be_is_as_expected(tmp_path: Path) -> None:
     a_run(tmp_path, fault=False).judge(Says(UNKNOWN), expect=UNKNOWN)
 
 
+def test_a_verdict_outlives_an_interrupt_of_its_diagnostics(tmp_path: Path) -> None:
+    """Who does not want to wait for them finds the broken promise in the report all the same."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    made = a_run(tmp_path)
+    made.diagnose = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        made.judge(Says(INVALID))
+    (result,) = RESULTS
+    assert standing(result) is Standing.INVALID
+
+
 def test_quiescence_can_be_named(tmp_path: Path) -> None:
     """It is judged once, and its finding can be the expected one."""
     assert [v.checker for v in a_run(tmp_path / "a").judge(quiescence())] == ["quiescence"]
