@@ -46,7 +46,7 @@ class Rescheduling:
         window = load_window(history)
         if window is None:
             return Verdict(self.name, Outcome.UNKNOWN, no_window(history))
-        drains = [fault for fault in history.faults() if fault.target.get("kind") == "Node"]
+        drains = [fault for fault in history.faults() if fault.name == "drain_node"]
         sound = [fault for fault in drains if fault_doubt(fault, window) is None]
         cases = [_Case(self, history, fault, _end(history, fault, window[1])) for fault in sound]
         cases = [case for case in cases if case.old is not None]

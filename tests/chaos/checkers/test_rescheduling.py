@@ -65,6 +65,17 @@ def test_a_pod_that_moved_is_valid() -> None:
     assert (row["uids"], row["node"], row["put_on"]) == (["web-1-a", "web-1-b"], "worker", "worker2")
 
 
+@pytest.mark.parametrize("put_on", ["worker2", "worker3"])
+def test_an_outage_of_its_new_node_is_no_drain(put_on: str) -> None:
+    """A node that hangs later is not cordoned, and a pod may go or stay: it says nothing about the drain before."""
+    story = moved(heal_s=35).fault("pause_node", {"kind": "Node", "name": "worker2"}, inject_s=36, heal_s=39)
+    story.pod(36.5, "web-1", "web-1-b", node="worker2", ready=False, deleting=True)
+    story.pod(37, "web-1", "web-1-c", "added", node=put_on, ready=False).pod(38, "web-1", "web-1-c", node=put_on)
+    verdict = judged(story, moves=True)
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert len(verdict.evidence["drains"]) == 1
+
+
 def test_a_pod_that_waited_is_valid() -> None:
     """It is refused until its node is open again, and then ready there."""
     verdict = judged(waited(), moves=False)
