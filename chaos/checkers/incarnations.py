@@ -36,11 +36,13 @@ class Incarnation:
         if record["verb"] == "deleted":
             self.deleted_ns = record.time_ns
         good = record["verb"] != "deleted" and bool(state.get("ready")) and not state.get("deleting")
+        ip = str(state.get("ip"))
         is_open = bool(self.ready) and self.ready[-1][1] is None
-        if good and not is_open:
-            self.ready.append((record.time_ns, None, str(state.get("ip"))))
-        elif is_open and not good:
+        if is_open and (not good or self.ready[-1][2] != ip):  # a node that was stopped gives its pods other addresses
             self.ready[-1] = (self.ready[-1][0], record.time_ns, self.ready[-1][2])
+            is_open = False
+        if good and not is_open:
+            self.ready.append((record.time_ns, None, ip))
 
 
 @dataclass

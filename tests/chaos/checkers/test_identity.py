@@ -114,6 +114,17 @@ def test_a_dns_name_that_follows_too_late_is_invalid() -> None:
     )
 
 
+@pytest.mark.parametrize(("follows_s", "outcome"), [(30.6, Outcome.VALID), (36, Outcome.INVALID)])
+def test_a_pod_may_get_another_address_and_stay_ready(follows_s: float, outcome: Outcome) -> None:
+    """Its node was started anew, say: the name must follow that too, within the bound."""
+    story = killed_pod().pod(30, "web-1", "web-1-b", ip="ip-new")
+    asked = [r for r in story.records if r.kind == "probe" and r["target"].startswith("web-1.")]
+    for record in asked:
+        if record.time_ns >= follows_s * 1e9:
+            record["value"]["answers"] = ["ip-new"]
+    assert judged(story, dns_s_max=5).outcome is outcome
+
+
 def test_a_bound_between_two_readings_is_unknown() -> None:
     """The last wrong answer came before the bound, the first right one after it: nobody knows."""
     story = killed_pod().without(readings("dns", "web-1", 22, 30))
