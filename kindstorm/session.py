@@ -172,7 +172,7 @@ class Session:
             return
         namespace = standing.experiment.namespace
         provision.hold(self._cluster, namespace)
-        self._forget(self._cluster.name)
+        journal.done(standing.experiment.left)  # a fault that could not be healed stays on the journal
         self.looked_at = namespace
         self.notes.append(
             f"the cluster {self._cluster.name} is held for looking at, its stack still in the namespace {namespace}; "

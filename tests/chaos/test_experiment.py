@@ -12,6 +12,7 @@ import pytest
 from cluster_fakes import FakeKube, pod, workload
 
 from chaos import diagnostics, experiment, journal
+from chaos.cluster import folder
 from chaos.errors import ClusterError, HistoryError, LoadError, StackError, SteadyStateError
 from chaos.experiment import Held, Plan
 from chaos.faults import kill_pod, scale
@@ -196,6 +197,7 @@ class World:
         log.write_text(f"locust said {SECRET} and learnt-late-1\n")
         assert self.directory not in log.parents
         assert self.directory not in segment.parents
+        assert folder(self.name) in segment.parents, "what a killed harness leaves there goes with the cluster"
         self.writer = HistoryWriter(segment, "load")
         self.writer.write("op", type="invoke", process=0, op=1, f="read", value=SECRET)
 

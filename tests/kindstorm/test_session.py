@@ -673,11 +673,14 @@ class Standing:
         held.experiment = self
         held.end = self.end
         self.world.log.append(f"run {plan.directory.name}")
+        self.left = Entry("kindstorm-0", "remove_namespace", {"name": self.namespace})
+        journal.plan(self.left)
         self.fails: BaseException | None = None
 
     def end(self) -> History:
         """See chaos.experiment."""
         self.held.experiment = None
+        journal.done(self.left)
         self.world.log.append(f"end {self.directory.name}")
         if self.fails is not None:
             raise self.fails
@@ -722,7 +725,8 @@ def test_a_stack_that_did_not_pass_is_held(holding: Session, world: World, says:
     assert world.log[2:] == ["run test_a", "hold kindstorm-0", "remember kindstorm-0"]
     assert holding.looked_at == "ks-nginx"
     assert not leased_by_us("kindstorm-0")
-    assert journal.pending("kindstorm-0") == [], "`kindstorm undo` is not to change what is looked at"
+    left = [entry.verb for entry in journal.pending("kindstorm-0")]
+    assert left == ["scale"], "`kindstorm undo` mends what could not be healed, and leaves the stack that is looked at"
     (note,) = holding.notes
     assert "kindstorm-0 is held" in note
     assert "ks-nginx" in note
