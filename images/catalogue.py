@@ -221,6 +221,8 @@ class Catalogue:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             if image.team or path.suffix not in (".go", ".mod", ".sum"):
                 digest.update(str(path.relative_to(folder.parent)).encode() + b"\0" + path.read_bytes())
+            if image.team and path.stat().st_mode & 0o111:
+                digest.update(b"executable")
         for program in image.programs:
             digest.update(self.programs[program].key.encode())
         for reference in (*([image.base] if image.base else []), *image.contains):

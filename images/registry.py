@@ -111,9 +111,10 @@ def pull_all(catalogue: Catalogue, images: list[Image], registry: Registry, step
     refused = [(image, _pull(catalogue, image, registry, steps)) for image in images]
     lacking = [f"{_wanted(image)} ({reason})" for image, reason in refused if reason is not None]
     if lacking:
+        given = f" --catalogue {catalogue.team}" if any(image.team for image, reason in refused if reason) else ""
         raise ImageError(
             f"{registry.address} does not give {', '.join(lacking)}; where a registry is named nothing is built: run "
-            f"`kindstorm images push {registry.address}` on a machine that has them, or name no registry"
+            f"`kindstorm images push {registry.address}{given}` on a machine that has them, or name no registry"
         )
 
 
@@ -162,7 +163,10 @@ def _pull_as(
     return None
 
 
-def _recipe(entry: dict[str, Any]) -> str | None:
+def _recipe(image: Image, entry: dict[str, Any]) -> str | None:
+    """The recipe that it was built by. What a team built on an image of ours has that one's label, and says nothing."""
+    if image.team and not image.recipe:
+        return None
     labels = entry.get("Config", {}).get("Labels") or {}
     return labels.get(LABEL_RECIPE)
 
@@ -171,7 +175,7 @@ def _wrong(
     catalogue: Catalogue, image: Image, references: tuple[str, ...], entries: list[dict[str, Any]]
 ) -> str | None:
     """Why what was pulled cannot be used: only what has no recipe's label is upstream's, and a recipe must be ours."""
-    recipes = {_recipe(entry) for entry in entries}
+    recipes = {_recipe(image, entry) for entry in entries}
     if image.stand_in and references == image.upstream:
         return None if recipes == {None} else "a build under upstream's name"
     if recipes == {catalogue.key(image)} or (recipes == {None} and not image.stand_in):
@@ -181,7 +185,7 @@ def _wrong(
 
 def _what(image: Image, entry: dict[str, Any]) -> str:
     """What a pulled image is, where its name does not say it."""
-    if _recipe(entry) is not None:
+    if _recipe(image, entry) is not None:
         return f"stand-in: {image.stand_in}" if image.stand_in else "built"
     if image.digest and not any(str(each).endswith(image.digest) for each in entry.get("RepoDigests") or []):
         return "its digest is not upstream's; trusted by its name"

@@ -172,6 +172,7 @@ def _pulled_for_team(image: Image, steps: Steps) -> bool:
             f"{image.team} names the image {image.name}, and it cannot be pulled ({reason}); "
             f"have the engine have it, or give it a recipe to build it from"
         )
+    registries.forget(image.upstream)
     steps.say(f"pulled {image.name}")
     return True
 

@@ -103,9 +103,10 @@ def list_images(
 def push_images(
     registry: Annotated[str, typer.Argument(envvar=registries.VARIABLE, metavar="HOST[:PORT][/PATH]")],
     kubernetes: Kubernetes = None,
+    catalogue_file: CatalogueFile = None,
 ) -> None:
     """Fill a registry from what this machine pulled or built; other machines set up with `--registry` build nothing."""
-    catalogue = catalogues.load()
+    catalogue = team.load(catalogue_file)
     lines = [catalogue.line(name) for name in kubernetes or [catalogue.default_line]]
     there = registries.named(registry)
     if there is None:
@@ -113,6 +114,7 @@ def push_images(
     _require_engine()
     registries.push_all(catalogue, lines, there, console)
     flags = "".join(f" --kubernetes {name}" for name in kubernetes or [])
+    flags += f" --catalogue {catalogue_file}" if catalogue_file else ""
     console.print(f"elsewhere: kindstorm setup{flags} --registry {there.address}", markup=False)
 
 

@@ -282,6 +282,30 @@ def test_an_image_that_came_anew_from_its_own_registry_says_so(
     assert registry.origin(catalogue.image(NGINX), "pulled") == "pulled"
 
 
+def test_a_teams_image_on_one_of_ours_is_not_taken_for_ours(
+    docker: Docker, catalogue: Catalogue, steps: Steps, screen: io.StringIO, tmp_path: Path
+) -> None:
+    """Building on an image hands its label down; what a team pulls has no recipe that it could be held against."""
+    catalogue.add([Image(("docker.io/shop/cart:1.4",), "", workload=True, team="ours.toml")], tmp_path / "ours.toml")
+    docker.give("docker.io/shop/cart:1.4", catalogue.key(catalogue.image(NGINX)))
+    pull(catalogue, steps, "shop/cart:1.4")
+    assert "shop/cart:1.4" in docker.here
+    assert "(built)" not in screen.getvalue()
+
+
+def test_a_teams_image_that_is_lacking_is_pushed_with_its_catalogue(
+    docker: Docker, catalogue: Catalogue, steps: Steps, tmp_path: Path
+) -> None:
+    """The command that is told pushes what is lacking; without the catalogue it would not know it."""
+    assert not docker.there
+    path = tmp_path / "ours.toml"
+    catalogue.add([Image(("docker.io/shop/cart:1.4",), "", workload=True, team=str(path))], path)
+    with pytest.raises(ImageError, match=rf"images push {HERE.address} --catalogue {path}`"):
+        pull(catalogue, steps, "shop/cart:1.4")
+    with pytest.raises(ImageError, match=rf"images push {HERE.address}`"):
+        pull(catalogue, steps, NGINX)
+
+
 # ---- filling ---------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.errors import ClusterError, ImageError
-from images import build, catalogue, engine, setup, team
+from images import build, cache, catalogue, engine, registry, setup, team
 from images.catalogue import LABEL_ORIGIN, LABEL_RECIPE
 
 GOOD = """
@@ -53,6 +53,9 @@ def test_every_file_of_the_folder_counts(file: Path) -> None:
     web = known.image("shop/web:dev")
     before = known.key(web)
     (file.parent / "web" / "main.go").write_text("package main // changed\n")
+    assert known.key(web) != before
+    before = known.key(web)
+    (file.parent / "web" / "main.go").chmod(0o755)
     assert known.key(web) != before
     nginx = known.image("nginx:1.22.1")
     assert known.key(nginx) == catalogue.load().key(nginx)
@@ -186,6 +189,20 @@ def test_states_of_a_teams_images(file: Path, machine: Engine) -> None:
     assert build.image_state(known, web) is None
     machine.images |= {key: {"Config": {"Labels": None}} for key in names}
     assert build.image_state(known, web) == "local"
+
+
+def test_a_teams_image_that_came_anew_from_its_own_registry_says_so(file: Path, machine: Engine) -> None:
+    """What was noted of an earlier pull, from a registry that was named then, does not outlive it."""
+    known = team.load(file)
+    cart = known.image("shop/cart:1.4")
+    steps: Any = type("Steps", (), {"say": lambda *_: None})()
+    machine.gives.add(cart.name)
+    machine.images["shop/cart:1.4"] = {"Id": "sha256:1", "RepoDigests": ["shop/cart@sha256:1"]}
+    note = cache.folder("pulled") / "1"
+    note.write_text("mirror.site:5000")
+    assert registry.origin(cart, "pulled") == "pulled from mirror.site:5000"
+    assert setup._pulled(cart, set(), steps)
+    assert registry.origin(cart, "pulled") == "pulled"
 
 
 def test_set_up_never_pulls_what_a_team_builds(file: Path, machine: Engine) -> None:

@@ -97,6 +97,21 @@ def test_a_registry_is_named_by_a_word_or_the_environment(
         assert "`kindstorm setup --kubernetes 1.36 --registry 127.0.0.1:5000/`" in said
 
 
+def test_a_teams_images_are_pushed_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With their catalogue, which the command for the other machines names as well."""
+    path = tmp_path / "ours.toml"
+    path.write_text('[[image]]\nreferences = ["shop/cart:1.4"]\n')
+    seen: list[bool] = []
+    monkeypatch.setattr(registry, "push_all", lambda *words: seen.append(words[0].has("shop/cart:1.4")))
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    assert run(monkeypatch, "images", "push", "127.0.0.1:5000", "--catalogue", str(path)) == 0
+    assert seen == [True]
+    said = capsys.readouterr().out.replace("\n", " ").split()
+    assert said == f"elsewhere: kindstorm setup --catalogue {path} --registry 127.0.0.1:5000".split()
+
+
 def test_what_is_no_registry_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
