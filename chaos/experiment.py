@@ -135,7 +135,7 @@ def run(
     """
     (plan.directory / "logs").mkdir(parents=True, exist_ok=True)
     clean = plan.redactor
-    clean.spare(plan.stack.names())
+    clean.spare({*plan.stack.names(), plan.scenario.partition("[")[0]})  # by its scenario it is found and judged again
     clean.learn(secrets_in(plan.stack.documents))
     writers = {
         name: HistoryWriter(plan.directory / f"{name}.jsonl", name, redact=clean.value)
@@ -314,7 +314,7 @@ class _Experiment:
             self.cluster.provide(plan.stack.images(), self.cluster.workers())
             for document in probes.manifest(plan.probe_image, PROBE_PORT):
                 self.kube.apply(document, self.namespace)
-            plan.stack.deploy(self.kube, self.namespace, recorder)
+            plan.stack.deploy(self.kube, self.namespace, recorder, clean=plan.redactor.text)
             inside = Inside(self.cluster.address(PROBE_PORT))
             inside.ready()
         port = plan.workload.port or plan.stack.node_port

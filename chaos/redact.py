@@ -106,7 +106,7 @@ class Redactor:
             text = decoded(value)
             if text is not None and self._is_weak(text.strip()):
                 weak.add(text.strip())
-                needles |= {form: self._label(text) for form in weak_forms(text.strip())}
+                needles |= {form: self._label(text) for each in (text, text.strip()) for form in weak_forms(each)}
             elif text is None and len(value) >= MIN_CHARS:
                 needles |= {form: self._label(form) for form in in_bytes(value)}
             for part in parts(text) if text is not None else ():
@@ -163,7 +163,7 @@ class Redactor:
 
     def spans(self, text: str) -> list[Span]:
         """What is to be replaced, in order, no two of them touching the same character."""
-        found = sorted(self._found(text))
+        found = sorted((*span, label) for _, span, label in self._found(text))
         if not found:
             return []
         marks = [(*m.span(), m[0][-7:-1]) for m in MARKER.finditer(text)]
@@ -183,16 +183,24 @@ class Redactor:
             merged.append((begin, stop, labels))
         return [(b, s, next(iter(ls)) if len(ls) == 1 else self._label("".join(sorted(ls)))) for b, s, ls in merged]
 
-    def _found(self, text: str) -> Iterator[Span]:
+    def border(self, text: str, most: int) -> int:
+        """The last place up to ``most`` to cut a text at: within no secret, nor between it and what tells of it."""
+        found = [whole for whole, _, _ in self._found(text)]
+        while across := [begin for begin, stop in found if begin < most < stop]:
+            most = min(across)
+        return most
+
+    def _found(self, text: str) -> Iterator[tuple[tuple[int, int], tuple[int, int], str]]:
+        """Where what shows a secret begins and ends, where the secret itself does, and its label."""
         for needle, label in self._needles:
             at = text.find(needle)
             while at >= 0:
-                yield at, at + len(needle), label
+                yield (at, at + len(needle)), (at, at + len(needle)), label
                 at = text.find(needle, at + 1)
         for pattern in (*_PATTERNS, *([self._weak] if self._weak else [])):
             for match in pattern.finditer(text):
                 begin, stop = match.span(pattern.groups)
-                yield begin, stop, self._label(text[begin:stop])
+                yield match.span(), (begin, stop), self._label(text[begin:stop])
 
 
 class Stream:
@@ -208,10 +216,7 @@ class Stream:
         keep = max(self._redactor.longest, HOLD_CHARS)
         if len(self._held) < 2 * keep:
             return ""
-        cut = len(self._held) - keep
-        for begin, stop, _ in self._redactor.spans(self._held):
-            if begin < cut < stop:
-                cut = begin
+        cut = self._redactor.border(self._held, len(self._held) - keep)
         certain, self._held = self._held[:cut], self._held[cut:]
         return self._redactor.text(certain)
 

@@ -158,8 +158,18 @@ class Stack:
             "storage": self.storage(),
         }
 
-    def deploy(self, kube: Kube, namespace: str, recorder: Recorder, timeout_s: float = READY_S) -> None:
-        """Apply all documents in order and wait until every workload is ready; raises StackError saying why not."""
+    def deploy(
+        self,
+        kube: Kube,
+        namespace: str,
+        recorder: Recorder,
+        timeout_s: float = READY_S,
+        clean: Callable[[str], str] = str,
+    ) -> None:
+        """Apply all documents in order and wait until every workload is ready; raises StackError saying why not.
+
+        ``clean`` takes the secrets out of what containers said, before it is cut: half a secret is not known any more.
+        """
         self._refuse(kube)
         for number, document in enumerate(self.documents):
             try:
@@ -169,7 +179,7 @@ class Stack:
         try:
             self.wait_ready(recorder, timeout_s)
         except StackError as error:
-            raise StackError("; ".join([str(error), *_last_words(kube, namespace, recorder)])) from error
+            raise StackError("; ".join([str(error), *_last_words(kube, namespace, recorder, clean)])) from error
 
     def _refuse(self, kube: Kube) -> None:
         """Name what would outlive the stack's namespace, or leave nothing to wait for, before anything is applied."""
@@ -240,14 +250,14 @@ def _plain(refusal: str) -> str:
     return re.sub(r"\.(\S+): field not declared in schema", r'unknown field "\1"', said)
 
 
-def _last_words(kube: Kube, namespace: str, recorder: Recorder) -> Iterator[str]:
+def _last_words(kube: Kube, namespace: str, recorder: Recorder, clean: Callable[[str], str]) -> Iterator[str]:
     """What each container that does not run as it should wrote last."""
     for pod in recorder.objects("Pod"):
         for container in [] if pod.state["ready"] else pod.state["containers"]:
             name, state = container["name"], container.get("reason") or container["state"]
             told = f"container {name} of {pod.name} is {state}, restarted {container.get('restarts', 0)} times"
             try:
-                said = kube.logs(pod.name, namespace, name).strip().splitlines()[-1:]
+                said = clean(kube.logs(pod.name, namespace, name)).strip().splitlines()[-1:]
             except HarnessError:  # it never started
                 said = []
             yield f"{told}, and wrote last: {said[0][:LAST_WORDS_CHARS]}" if said else f"{told}, and wrote nothing"

@@ -201,7 +201,10 @@ class LocustLoad:
 
     def _with_log(self, message: str) -> str:
         text = self._log.read_text("utf-8", "replace") if self._log.is_file() else ""
-        return f"{message}. The end of its log, {self._log.name}:\n{text[-_LOG_TAIL_CHARS:].strip() or '(empty)'}"
+        end = text.strip() or "(empty)"
+        if len(end) > _LOG_TAIL_CHARS:  # whole lines: half a line may be half a secret
+            end = end[-_LOG_TAIL_CHARS:].partition("\n")[2] or "(one line, too long to be told)"
+        return f"{message}. The end of its log, {self._log.name}:\n{end}"
 
 
 def refuse(workload: Workload, target: str, segment: Path) -> None:

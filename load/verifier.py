@@ -64,5 +64,6 @@ def _record_crash(segment: Path, error: str) -> None:
 
 
 def _tail(log: Path, workload: Workload) -> str:
-    text = log.read_text("utf-8", "replace").strip()[-_LOG_TAIL_CHARS:]
-    return text.replace(workload.password, "(redacted)") if workload.password else text
+    text = log.read_text("utf-8", "replace").strip()
+    text = text.replace(workload.password, "(redacted)") if workload.password else text
+    return text[-_LOG_TAIL_CHARS:]  # after that: half a password is not found any more

@@ -234,10 +234,11 @@ class World:
         steady: tuple[Condition, ...] = (WORKLOADS_READY,),
         clients: Clients | None = None,
         held: Held | None = None,
+        scenario: str = "a::b",
     ) -> History:
         """Run an experiment here."""
         plan = Plan(
-            "a::b",
+            scenario,
             stack,
             clients or Clients(),
             faults,
@@ -398,6 +399,16 @@ def test_no_secret_is_on_disk_while_it_runs(world: World, monkeypatch: pytest.Mo
     assert any("it said (redacted-" in text for text in texts)
     assert [text for text in texts if SECRET in text] == []
     assert "it said (redacted-" in (world.directory / "events.txt").read_text()
+
+
+def test_a_scenario_keeps_its_name(world: World) -> None:
+    """A secret that is a word of it does not keep a run from being judged again; in brackets one is taken out."""
+    named = "scenarios/test_db.py::test_hunter2-users[hunter2-and-more]"
+    told = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "t"}}
+    stack = STACK.plus(told | {"stringData": {"a": "hunter2-users", "b": "hunter2-and-more"}})
+    scenario = world.run(stack=stack, scenario=named).fact("experiment")["scenario"]
+    assert scenario.startswith("scenarios/test_db.py::test_hunter2-users[(redacted-")
+    assert "hunter2-and-more" not in (world.directory / "history.jsonl").read_text()
 
 
 def test_what_cannot_be_kept_is_a_note(world: World) -> None:

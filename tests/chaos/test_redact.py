@@ -141,6 +141,27 @@ def test_a_stream_cut_anywhere_lets_nothing_through(value: str, form: str, shift
     assert clean == redactor(value).text(text)
 
 
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        ("Authorization: Basic dXNlcjpodW50ZXIyaHVudGVyMg==\n", "dXNlcjpodW50ZXIyaHVudGVyMg=="),
+        ("mongodb://app:hunter2hunter2@db/x\n", "hunter2hunter2"),
+        ("--token hunter2hunter2\n", "hunter2hunter2"),
+        ("password=weakling\n", "=weakling"),
+    ],
+)
+def test_a_stream_is_not_cut_between_a_secret_and_what_tells_of_it(line: str, hidden: str) -> None:
+    """Without the words around it nobody would know it: they stay together wherever the border would be."""
+    made = redactor("weakling")
+    made.spare(["the-weakling"])
+    for shift in range(len(line) + 2):
+        text = ("x.\n" * HOLD_CHARS)[: HOLD_CHARS - shift] + "\n" + line + "y.\n" * HOLD_CHARS
+        stream = made.stream()
+        out = [stream.feed(text[: 2 * HOLD_CHARS]), stream.feed(text[2 * HOLD_CHARS :]), stream.end()]
+        assert out[0]
+        assert hidden not in "".join(out)
+
+
 def test_a_stream_hands_on_what_is_certain() -> None:
     """Memory does not grow with the stream."""
     stream = redactor(PASSWORD).stream()
@@ -203,11 +224,20 @@ def test_everyday_values_do_not_shred_a_text() -> None:
 
 @pytest.mark.parametrize(
     "leak",
-    ["password=password", '{"password": "password"}', "TOKEN: a", "cGFzc3dvcmQ=", "dHJ1ZQ==", '\\"secret\\":\\"a\\"'],
+    [
+        "password=password",
+        '{"password": "password"}',
+        "TOKEN: a",
+        "cGFzc3dvcmQ=",
+        "dHJ1ZQ==",
+        "YWRtaW4K",
+        "YWRtaW4=",
+        '\\"secret\\":\\"a\\"',
+    ],
 )
 def test_everyday_values_are_taken_out_where_a_name_tells(leak: str) -> None:
     """Behind a telling name, and in base64, where they are no words any more."""
-    clean = redactor("password", "a", "true").text(f"before {leak} after")
+    clean = redactor("password", "a", "true", "admin\n").text(f"before {leak} after")
     assert MARKER.search(clean), clean
     assert clean.startswith("before ")
     assert clean.endswith(" after")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chaos.errors import StackError
 from chaos.kube import ApiRefusal, Seen
-from chaos.stack import STACKS, Stack
+from chaos.stack import LAST_WORDS_CHARS, STACKS, Stack
 
 GOOD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 
@@ -393,6 +393,21 @@ def test_a_stack_that_does_not_become_ready_has_its_last_words_told() -> None:
         "; container db of web-0 is CrashLoopBackOff, restarted 3 times, and wrote last: no space left; "
         "container side of web-0 is ImagePullBackOff, restarted 0 times, and wrote nothing"
     )
+
+
+def test_last_words_are_cleaned_before_they_are_cut() -> None:
+    """A secret that stands across the end of what is told is whole when it is looked for."""
+    secret, before = "hunter2-and-more", "x" * (LAST_WORDS_CHARS - 7)
+
+    class Speaking(Api):
+        def logs(self, pod_name: str, namespace: str, container: str) -> str:  # noqa: ARG002
+            return before + secret
+
+    api: Any = Speaking()
+    recorder: Any = Picture(pod("web-0", ready=False, containers=[{"name": "db", "state": "waiting", "reason": "B"}]))
+    with pytest.raises(StackError) as failed:
+        WEB.deploy(api, "run-1", recorder, 9, lambda text: text.replace(secret, "(-)"))
+    assert str(failed.value).endswith(f"{before}(-)")
 
 
 def test_a_stack_that_does_not_become_ready_says_why() -> None:

@@ -91,6 +91,23 @@ def test_a_crash_before_the_first_record_is_told(tmp_path: Path) -> None:
     assert not load.running()
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "(empty)"),
+        ("short\n", "short"),
+        ("x" * 1995 + " hunter2hunter2\nthe end\n" + "y" * 1985 + "\n", "the end\n" + "y" * 1985),
+        ("z" * 3000, "(one line, too long to be told)"),
+    ],
+)
+def test_whole_lines_of_its_log_are_told(tmp_path: Path, text: str, told: str) -> None:
+    """Half a line may be half a secret, which nobody finds any more."""
+    load = LocustLoad()
+    load._log = tmp_path / "load.log"
+    load._log.write_text(text)
+    assert load._with_log("m") == f"m. The end of its log, load.log:\n{told}"
+
+
 def test_a_load_that_was_never_started_has_nothing_to_stop() -> None:
     """Whoever cleans up need not know how far it came; its process id cannot be asked for."""
     load = LocustLoad()

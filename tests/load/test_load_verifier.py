@@ -101,6 +101,17 @@ def test_a_reader_that_cannot_begin_is_told(tmp_path: Path, monkeypatch: pytest.
     assert history.of("op")[1]["error"] == "the reader ended with status 1: "
 
 
+def test_half_a_password_is_not_told_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken out of the log before the end of that is cut off."""
+    dying = tmp_path / "python"
+    dying.write_text(f"#!/bin/sh\necho s3cret-pass{'x' * 495}\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr("load.verifier.sys.executable", str(dying))
+    told = verify("mongodb://127.0.0.1:1", tmp_path, timeout_s=1).of("op")[1]["error"]
+    assert told.endswith("x" * 495)
+    assert "pass" not in told
+
+
 def test_a_reader_that_does_not_end_is_killed(store: DocumentServer, tmp_path: Path) -> None:
     """One that outlasts its bound is gone afterwards, and the read counts as failed."""
     store.on["find"] = "hang"
