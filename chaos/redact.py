@@ -7,7 +7,7 @@ with a random number of the session.
 * *Values that were told of* (``learn``): the data of Secrets, literals of environment variables with a telling name,
   the workload's password, the keys of the cluster's kubeconfig. Also their single lines, the strings of a JSON value
   and what stands behind ``name=`` or ``name:`` in them (of a long value the first hundred); and each of these in base64
-  (at any offset, wrapped or not), hex, URL, JSON (twice over), HTML, YAML, shell and Python escapes.
+  (at any offset; wrapped where it begins a line), hex, URL, JSON (twice over), HTML, YAML, shell and Python escapes.
 * *What has the shape of a credential*: private keys, JSON web tokens, bearer and authorization headers, passwords in
   URLs, kubeadm's tokens.
 
@@ -47,6 +47,16 @@ EVERYDAY = frozenset(
 )  # fmt: skip
 """Placeholders, and words of Kubernetes and of a history."""
 
+FIELDS = frozenset(
+    (
+        "created_at", "disruption_budgets", "escaped_packets", "exit_code", "generation", "identities",
+        "init_containers", "intended_ns", "max_unavailable", "min_available", "namespaces", "node_port",
+        "observed_generation", "ready_replicas", "receive_ns", "restarts", "scenario", "services", "settings",
+        "stand_ins", "started_at", "system_pods", "terminating", "unschedulable", "updated_replicas", "workloads",
+    )
+)  # fmt: skip
+"""Names of fields in a history (chaos.history), without which it could not be judged again."""
+
 
 _PATTERNS = tuple(
     re.compile(pattern)
@@ -72,7 +82,7 @@ class Redactor:
         self._salt = salt if salt is not None else secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._values: set[bytes] = set()
-        self._public: set[str] = set()
+        self._public: set[str] = set(FIELDS)
         self._needles: tuple[tuple[str, str], ...] = ()
         self._weak: re.Pattern[str] | None = None
         self._memo: dict[str, str] = {}

@@ -251,6 +251,12 @@ def test_part_of_a_public_name_is_spared() -> None:
     assert made.text("to mongodb-service") == "to mongodb-service"
 
 
+def test_a_history_keeps_the_names_of_its_fields() -> None:
+    """A Secret that holds one, or a part of one, leaves a history that can be judged again."""
+    state = {"restarts": 1, "observed_generation": 2, "ready_replicas": 3}
+    assert redactor("restarts", "generation", "replicas").value(state) == state
+
+
 def test_lines_and_strings_of_a_value_count_too() -> None:
     """A file of settings is printed line by line, and a JSON value as what is in it."""
     settings_file = "user: somebody\nexport DB_PASS='gr33n-tea-now'\n"
