@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,11 +161,30 @@ def test_too_much_is_left_out_and_named(
     monkeypatch.setattr(diagnostics, "MOST_CHARS", 10)
     collect(case(tmp_path, FakeCluster(), FakeKind({"a.log": b"12345678", "b.log": b"12345678"})))
     assert [p.name for p in (tmp_path / "diagnostics" / "kind").iterdir()] == ["a.log"]
-    assert "left out, because it was too much: b.log" in told(tmp_path)
+    assert "left out, because it was too much or took too long: b.log" in told(tmp_path)
     assert len(asked) == 4
 
 
 EVENT = {"type": "Warning", "about": {"kind": "Pod", "name": "web-0"}, "reason": "BackOff", "count": 3}
+
+
+def test_what_there_is_no_time_for_is_left_out_and_named(
+    tmp_path: Path, asked: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text may be so much, and the secrets so many, that the budget ends between two files."""
+    made, now = case(tmp_path, FakeCluster(), FakeKind({"a.log": b"slow", "b.log": b"12345678"})), [0.0]
+    clean = made.redactor.text
+
+    def text(given: str) -> str:
+        now[0] += 61 if given == "slow" else 0
+        return clean(given)
+
+    made.redactor.text = text  # type: ignore[method-assign]
+    monkeypatch.setattr(diagnostics, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    collect(made, budget_s=60)
+    assert asked
+    assert [p.name for p in (tmp_path / "diagnostics" / "kind").iterdir()] == ["a.log"]
+    assert "took too long: b.log" in told(tmp_path)
 
 
 def test_the_namespace_as_it_stands(tmp_path: Path, asked: list[tuple[str, ...]]) -> None:
