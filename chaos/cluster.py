@@ -267,6 +267,13 @@ def folder(name: str) -> Path:
     return cache.folder("clusters") / name
 
 
+def scratch(name: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is not yet without secrets; where nobody lives to take it away, it goes with the cluster."""
+    home = folder(name)
+    home.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="scratch-", dir=home, ignore_cleanup_errors=True)
+
+
 @contextlib.contextmanager
 def leased(name: str) -> Iterator[bool]:
     """Hold a cluster's lease for the body; yields False where somebody else holds it."""

@@ -5,7 +5,6 @@ Nothing here fails a run. What could not be had is a sentence in the index, or a
 
 from __future__ import annotations
 
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from chaos.cluster import Cluster
+from chaos.cluster import Cluster, scratch
 from chaos.errors import ClusterError, HarnessError
 from chaos.history import History, Json
 from chaos.kind import Kind
@@ -204,7 +203,7 @@ def _export(case: Case, cluster: Cluster, timeout_s: float) -> None:
         case.index.append(("kind", "not to be had: no time was left"))
         return
     deadline = time.monotonic() + timeout_s
-    with tempfile.TemporaryDirectory(prefix="kindstorm-export-", ignore_cleanup_errors=True) as name:
+    with scratch(cluster.name) as name:
         raw = Path(name)
         try:
             case.kind().export_logs(cluster.name, raw, timeout_s * 3 / 4)

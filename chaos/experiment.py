@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chaos import diagnostics, interrupts, journal, steady_state
-from chaos.cluster import Cluster, folder
+from chaos.cluster import Cluster, scratch
 from chaos.errors import ClusterError, HarnessError, SteadyStateError
 from chaos.history import History, HistoryWriter, Json
 from chaos.history import seal as seal_history
@@ -143,11 +142,8 @@ def run(
     }
     histories: list[History] = []
     with ExitStack() as cleaning:
-        # What other processes write is without secrets only once it has passed through here. Where nobody lives to
-        # take it away, it goes with the cluster.
-        home = folder(cluster.name)
-        home.mkdir(parents=True, exist_ok=True)
-        private = tempfile.TemporaryDirectory(prefix="clients-", dir=home, ignore_cleanup_errors=True)
+        # What other processes write is without secrets only once it has passed through here.
+        private = scratch(cluster.name)
         clients = Path(private.name)
         try:
             _Experiment(plan, cluster, load_factory, verifier_factory, writers, clients, say).run(cleaning, held)

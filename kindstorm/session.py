@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import random
+import re
 import shlex
 import shutil
 import sys
@@ -206,7 +207,7 @@ class Session:
             return None
 
     def _name(self, scenario: str) -> str:
-        short = scenario.rpartition("::")[2].replace("[", "-").replace("]", "").replace("/", "-")
+        short = re.sub(r"[^\w.-]+", "-", scenario.rpartition("::")[2]).strip("-")
         self._counts[short] = self._counts.get(short, 0) + 1
         return short if self._counts[short] == 1 else f"{short}-{self._counts[short]}"
 

@@ -202,7 +202,7 @@ def test_experiments_have_directories_of_their_own(
     """A second experiment of one test, and the variants of a parametrized one, do not meet; the cluster is shared."""
     plans: list[Any] = []
     monkeypatch.setattr(experiment, "run", lambda plan, *_: plans.append(plan) or store(plan.directory))
-    names = [SCENARIO, SCENARIO, f"{SCENARIO}[x-1/2]", f"{SCENARIO}[x-1/2]"]
+    names = [SCENARIO, SCENARIO, f"{SCENARIO}[x:1/2]", f"{SCENARIO}[x*1/2]"]
     runs = [run(session, scenario=name) for name in names]
     assert [r.experiment for r in runs] == ["test_a", "test_a-2", "test_a-x-1-2", "test_a-x-1-2-2"]
     assert [r.directory for r in runs] == [session.directory / r.experiment for r in runs]
