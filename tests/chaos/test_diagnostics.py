@@ -15,6 +15,7 @@ from chaos.diagnostics import Case, collect, snapshot, write_documents
 from chaos.errors import ClusterError, FaultError
 from chaos.history import History, Record
 from chaos.redact import Redactor
+from images import cache
 
 SECRET = "hush-4-long"  # noqa: S105 - nobody's
 REDACTOR = Redactor()
@@ -60,6 +61,12 @@ class FakeKind:
             (folder / path).write_bytes(content)
         if self.error is not None:
             raise self.error
+
+
+@pytest.fixture(autouse=True)
+def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own: what kind exports lies in it at first."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture
