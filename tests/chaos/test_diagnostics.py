@@ -64,9 +64,11 @@ class FakeKind:
 
 
 @pytest.fixture(autouse=True)
-def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own: what kind exports lies in it at first."""
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    root = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv(cache.VARIABLE, str(root))
+    return root
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def told(directory: Path) -> str:
     return (directory / "diagnostics" / "index.txt").read_text()
 
 
-def test_everything_is_collected_and_indexed(tmp_path: Path, asked: list[tuple[str, ...]]) -> None:
+def test_everything_is_collected_and_indexed(tmp_path: Path, cache_root: Path, asked: list[tuple[str, ...]]) -> None:
     """Both nodes, kind's export without what is there already or no text, and our own log; no secret in any of it."""
     files = {"one-worker/serial.log": f"boot {SECRET}\n".encode(), "one-worker/kubelet.log": b"twice"}
     files |= {"one-worker/journal/x.journal": b"\x00" + SECRET.encode(), "one-worker/a.xz": b"\xfd7zXZ\xff"}
@@ -131,6 +133,7 @@ def test_everything_is_collected_and_indexed(tmp_path: Path, asked: list[tuple[s
     assert len(asked) == 4
     assert not kind.folder.exists(), "what was not cleaned is gone"
     assert tmp_path not in kind.folder.parents
+    assert cache_root / "clusters" / "kindstorm-one" in kind.folder.parents, "what a killed harness leaves goes too"
 
 
 def test_what_cannot_be_had_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
