@@ -181,12 +181,25 @@ class Kube:
         )
         return Seen.of(done.to_dict(), kind)
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, *, uid: str | None = None) -> bool:
-        """Delete one object gracefully, only while it has this UID; False where there is none to delete."""
+    def delete(
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str | None = None,
+        force: bool = False,
+    ) -> bool:
+        """Delete one object, only while it has this UID; False where there is none to delete.
+
+        Gracefully, unless ``force``: then it is gone from the API at once, whatever still runs of it.
+        """
         resource = self._resource(kind)
         options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
+        if force:
+            options["gracePeriodSeconds"] = 0
         try:
             self._ask(
                 f"delete {kind} {name}",

@@ -211,7 +211,7 @@ class Stack:
             wanted = seen.state["replicas"]
             if seen.state["ready_replicas"] != wanted or seen.state["updated_replicas"] < wanted:
                 return False
-            pods = [p for p in recorder.objects("Pod") if _belongs(p.state, workload)]
+            pods = [p for p in recorder.objects("Pod") if belongs(p.state, workload)]
             if len(pods) != wanted or any(p.state["deleting"] or not p.state["ready"] for p in pods):
                 return False
         bare = [recorder.get("Pod", d["metadata"]["name"]) for d in self.documents if d["kind"] == "Pod"]
@@ -237,7 +237,8 @@ def _replicas(document: Document) -> int | None:
     return 1 if wanted is None else int(wanted)
 
 
-def _belongs(pod: dict[str, Json], workload: dict[str, Json]) -> bool:
+def belongs(pod: dict[str, Json], workload: dict[str, Json]) -> bool:
+    """Whether a pod, by its state, is one of a workload {kind, name}."""
     owner = pod.get("owner") or {}
     if owner.get("kind") == "ReplicaSet":
         return bool(workload["kind"] == "Deployment" and owner["name"].rpartition("-")[0] == workload["name"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from chaos.history import History
 from chaos.report import ExperimentResult, Standing, standing
 
 MOST_FINDINGS = 5
+
+Declared = Sequence[tuple[Outcome, str]]
+"""What each named checker, in their order, is to come to, and words that it must say; empty where that is open."""
 
 
 class UnknownVerdictError(Exception):
@@ -46,12 +49,35 @@ class Run:
         and none at all, is a ScenarioError.
         """
         _require(checkers, expect)
+        return self._judge(checkers, expect)
+
+    def judge_each(
+        self,
+        invalid: Mapping[Checker, str] | None = None,
+        unknown: Mapping[Checker, str] | None = None,
+        valid: Iterable[Checker] = (),
+    ) -> list[Verdict]:
+        """Judge a known-bad stack, each checker by what is declared of it; quiescence must be VALID where it is not.
+
+        A checker that is to be ``invalid`` or ``unknown`` must also say the words beside it, in its summary or in a
+        finding: it is to be red for the right reason. Raises AssertionError with a sentence for each that is not so.
+        """
+        invalid, unknown = invalid or {}, unknown or {}
+        declared = [(checker, Outcome.INVALID, words) for checker, words in invalid.items()]
+        declared += [(checker, Outcome.UNKNOWN, words) for checker, words in unknown.items()]
+        declared += [(checker, Outcome.VALID, "") for checker in valid]
+        checkers = tuple(checker for checker, _, _ in declared)
+        expect = Outcome.INVALID if invalid else Outcome.UNKNOWN if unknown else Outcome.VALID
+        _require(checkers, expect)
+        return self._judge(checkers, expect, [(outcome, words) for _, outcome, words in declared])
+
+    def _judge(self, checkers: tuple[Checker, ...], expect: Outcome, declared: Declared = ()) -> list[Verdict]:
         named = judge(self.history, checkers)
         if self.settle is not None:
             settle, self.settle = self.settle, None
-            before = self._result(named, named, expect)
+            before = self._result(named, named, expect, declared)
             try:
-                self.history = settle(self._passed_so_far(named, expect))
+                self.history = settle(self._passed_so_far(named, expect, declared))
             except HarnessError as error:
                 self.record(replace(before, error=str(error), diagnostics=self.diagnose()))
                 self.judged = True
@@ -59,7 +85,7 @@ class Run:
             named = judge(self.history, checkers)
         always = [] if any(v.checker == "quiescence" for v in named) else judge(self.history, [quiescence()])
         verdicts = [*named, *always]
-        result = self._result(named, verdicts, expect)
+        result = self._result(named, verdicts, expect, declared)
         self.judged = True
         place = standing(result)
         try:
@@ -68,21 +94,24 @@ class Run:
         finally:  # also where somebody does not want to wait for them
             self.record(result)
         if place is Standing.MISSED:
-            raise AssertionError(self._say(f"expected {expect}, judged {result.judged}", verdicts, result))
+            missed = "; ".join(result.departures) or f"expected {expect}, judged {result.judged}"
+            raise AssertionError(self._say(missed, verdicts, result))
         if place is Standing.INVALID:
             raise AssertionError(self._say("a promise is broken", verdicts, result))
         if not place.passes:
             raise UnknownVerdictError(self._say("nobody can tell", verdicts, result))
         return verdicts
 
-    def _passed_so_far(self, named: list[Verdict], expect: Outcome) -> bool:
+    def _passed_so_far(self, named: list[Verdict], expect: Outcome, declared: Declared) -> bool:
         """Whether a stack that stands may go: quiescence, which is about its removal, can be judged only after it."""
         early = [verdict for verdict in named if verdict.checker != "quiescence"]
         if not early or (len(early) < len(named) and expect is not Outcome.VALID):
             return True
-        return standing(self._result(early, early, expect)).passes
+        return standing(self._result(early, early, expect, declared)).passes
 
-    def _result(self, named: list[Verdict], verdicts: list[Verdict], expect: Outcome) -> ExperimentResult:
+    def _result(
+        self, named: list[Verdict], verdicts: list[Verdict], expect: Outcome, declared: Declared
+    ) -> ExperimentResult:
         return ExperimentResult(
             self.scenario,
             self.title,
@@ -93,6 +122,9 @@ class Run:
             tuple(verdicts),
             self.history,
             named=tuple(verdict.checker for verdict in named),
+            departures=tuple(
+                text for verdict, due in zip(named, declared, strict=False) for text in _departs(verdict, *due)
+            ),
         )
 
     def unjudged(self) -> ExperimentResult:
@@ -115,6 +147,15 @@ class Run:
             f"  run again:   {result.run_again}",
         ]
         return "\n".join(lines)
+
+
+def _departs(verdict: Verdict, outcome: Outcome, words: str) -> list[str]:
+    """How a verdict is not what was declared, as no or one sentence."""
+    if verdict.outcome is not outcome:
+        return [f"{verdict.checker} was to be {outcome} and is {verdict.outcome}: {verdict.summary}"]
+    if words not in "; ".join((verdict.summary, *verdict.findings)):
+        return [f"{verdict.checker} is {outcome}, but does not say {words!r}: {verdict.summary}"]
+    return []
 
 
 def _require(checkers: tuple[Checker, ...], expect: Outcome) -> None:

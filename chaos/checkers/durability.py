@@ -28,6 +28,7 @@ EXAMPLES_MAX = 5
 CRASHES = {
     "kill_pod": "the death of a process (pod)",
     "kill_all_pods": "the death of a process (pod)",
+    "rolling_update": "the death of a process (pod)",
     "scale": "the death of a process (pod)",
     "drain_node": "the loss of a node's processes",
     "pause_node": "the loss of a node's processes",

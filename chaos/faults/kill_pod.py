@@ -1,4 +1,4 @@
-"""kill_pod: one pod is deleted, gracefully, through the API, as an eviction or a person would."""
+"""kill_pod: one pod is deleted through the API, gracefully, as an eviction or a person would, or by force."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class KillPod:
 
     target: Target
     hold_s: float = 0.0
+    force: bool = False
     name: str = "kill_pod"
 
     def aim(self, scene: Scene) -> KilledPod:
         """See Fault."""
-        return KilledPod(scene, self.target.resolve(scene.recorder, scene.rng))
+        return KilledPod(scene, self.target.resolve(scene.recorder, scene.rng), self.force)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class KilledPod:
 
     scene: Scene
     pod: Seen
+    force: bool
 
     @property
     def target(self) -> dict[str, Json]:
@@ -50,9 +52,10 @@ class KilledPod:
 
     def inject(self) -> dict[str, Json]:
         """Delete the pod of this very UID."""
-        if not self.scene.kube.delete("Pod", self.pod.name, self.scene.namespace, uid=self.pod.uid):
-            raise FaultError(f"the pod {self.pod.name} was gone before it could be killed")
-        return {"grace": "the pod's own"}
+        kube, name, namespace = self.scene.kube, self.pod.name, self.scene.namespace
+        if not kube.delete("Pod", name, namespace, uid=self.pod.uid, force=self.force):
+            raise FaultError(f"the pod {name} was gone before it could be killed")
+        return {"grace": "none: it is gone from the API at once" if self.force else "the pod's own"}
 
     def effect(self) -> dict[str, Json]:
         """The pod of this UID is gone; under its name there is nothing, or a pod of another UID."""
@@ -70,6 +73,11 @@ class KilledPod:
         return {}
 
 
-def kill_pod(target: Target, hold_s: float = 0.0) -> KillPod:
-    """Delete one pod; ``hold_s`` seconds pass after it is gone before the fault counts as healed."""
-    return KillPod(target, hold_s)
+def kill_pod(target: Target, hold_s: float = 0.0, force: bool = False) -> KillPod:
+    """Delete one pod; ``hold_s`` seconds pass after it is gone before the fault counts as healed.
+
+    With ``force`` the API forgets it at once, and nobody waits until it has stopped. That gives up the promise that a
+    StatefulSet has one pod of a name at most (kubernetes.io, "Force Delete StatefulSet Pods"); it is for those who want
+    to see what becomes of their stack then.
+    """
+    return KillPod(target, hold_s, force)

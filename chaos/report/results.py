@@ -42,6 +42,7 @@ class ExperimentResult:
     harness's own failure; the history may then be empty. ``diagnostics`` is the index of what was collected after a
     failure. ``named`` are the checkers that the scenario named (None: all
     that judged): what is expected of a known-bad stack is expected of them, not of the guarantees judged always.
+    ``departures`` say where a single one of them is not as it was declared, a sentence each.
     """
 
     scenario: str
@@ -55,6 +56,7 @@ class ExperimentResult:
     error: str | None = None
     named: tuple[str, ...] | None = None
     diagnostics: Path | None = None
+    departures: tuple[str, ...] = ()
 
     @property
     def judged(self) -> Outcome:
@@ -113,6 +115,8 @@ def standing(result: ExperimentResult) -> Standing:
     outcome, expected = worst(result.verdicts), result.expected
     if result.error is not None:
         return Standing.INVALID if outcome is Outcome.INVALID and expected is None else Standing.ERROR
+    if result.departures:
+        return Standing.MISSED
     if expected is None or expected is Outcome.VALID:
         return Standing[outcome.name]
     if result.judged is not expected:
@@ -129,6 +133,8 @@ def culprit(result: ExperimentResult) -> str:
     if not result.verdicts:
         return "no checker judged it"
     named = [v for v in result.verdicts if result.named is None or v.checker in result.named]
+    if place is Standing.MISSED and result.departures:
+        return "; ".join(result.departures)
     if place is Standing.MISSED:
         why = "the checkers did not see it" if result.judged is Outcome.VALID else _worst_of(named)
         return f"expected {result.expected}, judged {result.judged}: {why}"
@@ -151,7 +157,8 @@ def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path
     ``kubernetes``, ``clocks``, ``host``, ``images`` and ``notes`` are as in :class:`RunInfo`; ``tests`` is a list of
     {node_id, outcome, duration_s, message}. ``experiments`` is a list of {scenario, title, experiment, seed,
     directory, expected (an outcome or null), outcome (VALID | UNKNOWN | INVALID, the worst of its verdicts), judged
-    (the worst of the named checkers' verdicts), standing (a :class:`Standing`: what counts), error (or null),
+    (the worst of the named checkers' verdicts), standing (a :class:`Standing`: what counts), departures (sentences on
+    single checkers that are not as declared of a known-bad stack), error (or null),
     diagnostics (the path of the index of what was collected after a failure, or null), records (how many the history
     has, by kind), run_again, judge_again, verdicts: [{checker, outcome, summary, evidence,
     findings: [...]}]}.
@@ -191,6 +198,7 @@ def _experiment(result: ExperimentResult) -> dict[str, Json]:
         "outcome": worst(result.verdicts),
         "judged": result.judged,
         "standing": standing(result),
+        "departures": list(result.departures),
         "error": result.error,
         "diagnostics": None if result.diagnostics is None else str(result.diagnostics),
         "records": kinds,

@@ -161,10 +161,17 @@ class FakeKube:
         self.calls.append(("scale", kind, name, namespace, replicas))
         self.wanted[kind, name] = replicas
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, *, uid: str | None = None) -> bool:
+    def patch(self, kind: str, name: str, body: dict[str, Any], namespace: str | None = None) -> None:
+        """See Kube."""
+        self.before_change("patch")
+        self.calls.append(("patch", kind, name, namespace, body))
+
+    def delete(
+        self, kind: str, name: str, namespace: str | None = None, *, uid: str | None = None, force: bool = False
+    ) -> bool:
         """See Kube."""
         self.before_change("delete")
-        self.calls.append(("delete", kind, name, namespace, uid))
+        self.calls.append(("force" if force else "delete", kind, name, namespace, uid))
         return name not in self.gone
 
 

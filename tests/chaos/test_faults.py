@@ -9,7 +9,7 @@ from cluster_fakes import NAMESPACE, FakeKube, Picture, pod, scene, workload
 
 from chaos import journal
 from chaos.errors import ClusterError, FaultError, WaitTimeout
-from chaos.faults import kill_pod, scale
+from chaos.faults import kill_pod, rolling_update, scale
 from chaos.targets import pod as named
 from images import cache
 
@@ -72,6 +72,54 @@ def test_kill_pod_needs_no_healing() -> None:
     disturbance = killed.aim(scene(kube, Picture(pod("web-1"))))
     assert disturbance.heal() == disturbance.heal() == {}
     assert kube.calls == []
+
+
+def test_kill_pod_by_force() -> None:
+    """Only where it was asked for; what the history keeps of the grace says so."""
+    kube = FakeKube()
+    killed = kill_pod(named("web-1"), force=True).aim(scene(kube, Picture(pod("web-1"))))
+    assert killed.inject() == {"grace": "none: it is gone from the API at once"}
+    assert kube.calls == [("force", "Pod", "web-1", NAMESPACE, "web-1-a")]
+
+
+NGINX = [pod("nginx-7d4b-a", owner="ReplicaSet/nginx-7d4b"), pod("nginx-7d4b-b", owner="ReplicaSet/nginx-7d4b")]
+
+
+def test_rolling_update_changes_a_note_of_the_template() -> None:
+    """Each one writes another revision; healing, however often, asks nothing of the API."""
+    kube = FakeKube()
+    stage = scene(kube, Picture(*NGINX, pod("other-1", owner="ReplicaSet/other-1")))
+    for _ in range(2):
+        updated = rolling_update("nginx", hold_s=1).aim(stage)
+        assert updated.target == {"kind": "Deployment", "name": "nginx", "namespace": NAMESPACE}
+        assert updated.inject()["pods_before"] == 2
+        assert updated.heal() == updated.heal() == {}
+    (one, *where), (other, *_) = [(call[-1]["spec"]["template"]["metadata"], *call[:-1]) for call in kube.calls]
+    assert where == ["patch", "Deployment", "nginx", NAMESPACE]
+    assert one["annotations"].keys() == other["annotations"].keys()
+    assert one != other
+
+
+def test_rolling_update_sees_a_pod_of_the_new_revision() -> None:
+    """Another workload's new pod is none of it."""
+    other = pod("other-1", "new", owner="ReplicaSet/other-1")
+    new = pod("nginx-9f8e-c", owner="ReplicaSet/nginx-9f8e", ready=False)
+    steps = [lambda p: p.all.append(other), lambda p: p.all.append(new)]
+    updated = rolling_update("nginx").aim(scene(picture=Picture(*NGINX, steps=steps)))
+    assert updated.effect() == {"first_new_pod": "nginx-9f8e-c"}
+    assert steps == []
+
+
+def test_rolling_update_without_an_effect() -> None:
+    """A controller that does nothing is a wait that timed out."""
+    with pytest.raises(WaitTimeout, match="a pod of the new revision of Deployment nginx is there: not within 120 s"):
+        rolling_update("nginx").aim(scene(picture=Picture(*NGINX))).effect()
+
+
+def test_rolling_update_of_what_is_not_there() -> None:
+    """A workload without a pod is no target."""
+    with pytest.raises(FaultError, match="there is no pod of StatefulSet web; the fault has no target"):
+        rolling_update("StatefulSet/web").aim(scene(picture=Picture(*NGINX)))
 
 
 def scaled_kube(replicas: int = 2) -> FakeKube:

@@ -104,6 +104,39 @@ def test_a_checker_that_crashes_is_unknown(tmp_path: Path) -> None:
         a_run(tmp_path).judge(Crashes())
 
 
+def test_each_checker_is_held_to_what_is_declared_of_it(tmp_path: Path) -> None:
+    """All three outcomes side by side; the report calls it as expected."""
+    a_run(tmp_path).judge_each(
+        invalid={Says(INVALID): "web-1 broke it"},
+        unknown={Says(UNKNOWN, "other"): "the other is unknown"},
+        valid=[Says(VALID, "third")],
+    )
+    assert (RESULTS[0].expected, standing(RESULTS[0]), RESULTS[0].departures) == (INVALID, Standing.EXPECTED, ())
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "sentence"),
+    [
+        (VALID, "unknown", "other was to be UNKNOWN and is VALID: the other is valid"),
+        (INVALID, "unknown", "other was to be UNKNOWN and is INVALID: the other is invalid"),
+        (UNKNOWN, "a gap", "other is UNKNOWN, but does not say 'a gap': the other is unknown"),
+    ],
+)
+def test_a_single_checker_that_departs_fails(tmp_path: Path, said: Outcome, words: str, sentence: str) -> None:
+    """Also where all together come to what was expected; the report says it too."""
+    with pytest.raises(AssertionError, match=f"test_a-x y: {sentence}\n"):
+        a_run(tmp_path).judge_each(invalid={Says(INVALID): "broke"}, unknown={Says(said, "other"): words})
+    assert (standing(RESULTS[0]), RESULTS[0].departures) == (Standing.MISSED, (sentence,))
+
+
+def test_a_stack_of_which_only_valid_is_declared_must_be_valid(tmp_path: Path) -> None:
+    """And quiescence is judged beside it, as always."""
+    with pytest.raises(UnknownVerdictError):
+        a_run(tmp_path, None, fault=False).judge_each(valid=[Says(VALID)])
+    with pytest.raises(AssertionError, match="volume pvc-1 was left behind"):
+        a_run(tmp_path, None, "pvc-1").judge_each(invalid={Says(INVALID): "web-1"})
+
+
 @pytest.mark.parametrize("expected", [INVALID, UNKNOWN])
 def test_what_is_expected_passes(tmp_path: Path, expected: Outcome) -> None:
     """A known-bad stack that is judged so is as it should be, and the result says what was expected."""

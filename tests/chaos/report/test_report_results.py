@@ -104,7 +104,7 @@ def test_verdicts_file_has_its_documented_shape(tmp_path: Path) -> None:
     assert {frozenset(experiment) for experiment in document["experiments"]} == {
         frozenset((
             "scenario", "title", "experiment", "seed", "directory", "expected", "outcome", "judged", "standing",
-            "error", "diagnostics", "records", "run_again", "judge_again", "verdicts",
+            "departures", "error", "diagnostics", "records", "run_again", "judge_again", "verdicts",
         ))
     }  # fmt: skip
     assert set(document["experiments"][0]["verdicts"][0]) == {"checker", "outcome", "summary", "evidence", "findings"}
