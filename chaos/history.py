@@ -50,6 +50,8 @@ Linux host share. The kinds and their fields:
 Texts in a history are without secrets, which chaos.redact takes out as they are written: a marker stands for each. The
 words of the format itself are never touched.
 
+Operations are many, and in memory they are columns (chaos.operations).
+
 A source that has no closing record, or whose count does not match, was cut off: what it would have said is
 unknown. A history without a seal is not a whole history, and neither is one with an ``experiment`` and without
 ``completed``: an experiment that was aborted closes and seals its records all the same.
@@ -61,16 +63,24 @@ import hashlib
 import re
 import threading
 import time
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
+import numpy as np
 import orjson
 
 from chaos.errors import HistoryError, of_machine
+from chaos.operations import Operations, OperationsBuilder
+
+_READ_BYTES = 1 << 22
+_TAIL_BYTES = 1 << 12
 
 SCHEMA = 2
 """Version of the record format; a history of another version is refused."""
@@ -212,26 +222,32 @@ def read_records(path: Path) -> Iterator[Record]:
     """The records of one file, in file order; raises HistoryError naming the file and line where it is broken."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            yield _record_of(path, number, line)
+            try:
+                yield Record.from_json(line)
+            except HistoryError as error:
+                raise HistoryError(f"{path}, line {number}: {error}") from error
 
 
-def _record_of(path: Path, number: int, line: bytes) -> Record:
+def _seal_of(path: Path, file: BinaryIO) -> tuple[Record, bytes]:
+    """The last record, which must be a seal of this format, and its line; read first: other formats' lines differ."""
+    end = file.seek(0, SEEK_END)
+    tail, at = b"", end
+    while at and b"\n" not in tail[:-1]:
+        at = max(0, at - _TAIL_BYTES)
+        file.seek(at)
+        tail = file.read(end - at)
+    line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
     try:
-        return Record.from_json(line)
+        mark = Record.from_json(line) if line else None
     except HistoryError as error:
-        raise HistoryError(f"{path}, line {number}: {error}") from error
-
-
-def _seal_of(path: Path, lines: list[bytes]) -> Record:
-    """The last record, which must be a seal of this format; asked first, for another format has other lines."""
-    mark = _record_of(path, len(lines), lines[-1]) if lines else None
+        raise HistoryError(f"{path}, last line: {error}") from error
     if mark is None or mark.kind != "seal":
         raise HistoryError(f"{path} does not end with its seal: the run was cut short, or the file was")
     schema = mark.get("schema")
     if schema != SCHEMA:
         advice = "; a newer kindstorm wrote it: use that one" if isinstance(schema, int) and schema > SCHEMA else ""
         raise HistoryError(f"{path} has schema {schema}, this kindstorm reads schema {SCHEMA}{advice}")
-    return mark
+    return mark, line
 
 
 def _unwritten(path: Path, error: OSError) -> HistoryError:
@@ -256,32 +272,32 @@ def seal(segments: Iterable[Path], destination: Path, redact: Redact | None = No
     A segment's torn last line (its writer was killed) is left out; the missing closing record shows it. Raises
     HistoryError where it cannot be written; the segments hold what there is then.
     """
-    records: list[Record] = []
-    silent = set()
-    for segment in segments:
-        readable = list(_readable_prefix(segment))
-        records.extend(_cleaned(record, redact) for record in readable)
-        if not readable:
-            silent.add(segment.stem)  # its disk took nothing of it: named, so that it counts as cut off
-    records.sort(key=lambda record: record.time_ns)
-    end = records[-1].time_ns if records else 0
-    sources = sorted({record.source for record in records} | silent)
-    mark = Record(end, "harness", "seal", {"schema": SCHEMA, "records": len(records), "sources": sources})
+    told = _Told()
     partial = destination.with_suffix(".partial")
     digest = hashlib.sha256()
-    try:
-        with partial.open("wb") as file:
-            for record in records:
-                line = record.to_json()
-                digest.update(line)
-                file.write(line)
-            mark = _with_digest(mark, digest)
-            file.write(mark.to_json())
-        partial.replace(destination)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _unwritten(destination, error) from error
-    return History((*records, mark))
+    with ExitStack() as files:
+        opened = [_Segment(files, segment) for segment in segments]
+        order = _in_time(opened)
+        try:
+            with partial.open("wb") as file:
+                for number, at in order:
+                    record = _cleaned(opened[number].record(at), redact)
+                    told.add(record)
+                    line = record.to_json()
+                    digest.update(line)
+                    file.write(line)
+                # A segment whose disk took nothing of it is named, so that it counts as cut off.
+                sources = sorted(told.sources | {each.path.stem for each in opened if not each.offsets})
+                content = {"schema": SCHEMA, "records": sum(len(each.offsets) for each in opened), "sources": sources}
+                mark = _with_digest(Record(told.end_ns, "harness", "seal", content), digest)
+                told.add(mark)
+                file.write(mark.to_json())
+            partial.replace(destination)
+        except OSError as error:
+            raise _unwritten(destination, error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+    return History._of(told)
 
 
 def _with_digest(mark: Record, before: hashlib._Hash) -> Record:
@@ -290,47 +306,120 @@ def _with_digest(mark: Record, before: hashlib._Hash) -> Record:
     return Record(mark.time_ns, mark.source, mark.kind, mark.data | {"sha256": before.hexdigest()})
 
 
-def _readable_prefix(path: Path) -> Iterator[Record]:
-    try:
-        yield from read_records(path)
-    except HistoryError:
-        return
+def _in_time(segments: Sequence[_Segment]) -> Iterator[tuple[int, int]]:
+    """(segment's number, offset) of all lines in time order; at one time the segments' and the files' order holds."""
+    numbers = np.repeat(np.arange(len(segments)), [len(each.offsets) for each in segments])
+    times = np.concatenate([np.array(each.times, np.int64) for each in segments] or [np.zeros(0, np.int64)])
+    offsets = np.concatenate([np.array(each.offsets, np.int64) for each in segments] or [np.zeros(0, np.int64)])
+    for place in np.argsort(times, kind="stable"):
+        yield int(numbers[place]), int(offsets[place])
+
+
+class _Segment:
+    """One source's file while it is merged: ``times`` and ``offsets`` of its lines up to the first broken one."""
+
+    def __init__(self, files: ExitStack, path: Path) -> None:
+        self.path = path
+        self._file = files.enter_context(path.open("rb"))
+        self.times, self.offsets = array("q"), array("q")
+        at = 0
+        for line in self._file:
+            try:
+                self.times.append(Record.from_json(line).time_ns)
+            except HistoryError:
+                break
+            self.offsets.append(at)
+            at += len(line)
+
+    def record(self, at: int) -> Record:
+        """The record of the line at an offset."""
+        self._file.seek(at)
+        return Record.from_json(self._file.readline())
+
+
+class _Told:
+    """What a history is made of, one record after another."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.operations = OperationsBuilder()
+        self.counts: dict[str, Counter[str]] = {}
+        self.last_heard: dict[str, int] = {}
+        self.begin_ns: int | None = None
+        self.end_ns = 0
+
+    @property
+    def sources(self) -> set[str]:
+        return set(self.counts)
+
+    def add(self, record: Record) -> None:
+        """Take in the next record; HistoryError where it says it is an operation and is none."""
+        if record.kind == "op":
+            try:
+                self.operations.add(record.time_ns, record.source, record.data)
+            except (KeyError, TypeError, OverflowError) as error:
+                raise HistoryError(f"this is no operation: {record.data}") from error
+        else:
+            self.records.append(record)
+        counts = self.counts.get(record.source)
+        if counts is None:
+            counts = self.counts[record.source] = Counter()
+        counts[record.kind] += 1
+        self.last_heard[record.source] = self.end_ns = record.time_ns
+        if self.begin_ns is None:
+            self.begin_ns = record.time_ns
 
 
 class History:
-    """A whole history in memory, in time order. Immutable; what is asked often is indexed by kind."""
+    """A whole history in memory, in time order. Immutable; what is asked often is indexed by kind.
+
+    ``records`` are all but the operations, which are columns: ``operations``. ``counts``: how many records of each
+    kind each source wrote. ``begin_ns`` and ``end_ns`` are the times of the first and the last record, ``last_heard``
+    that of each source's last one.
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.records: tuple[Record, ...] = tuple(records)
+        told = _Told()
+        for record in records:
+            told.add(record)
+        self._take(told)
+
+    def _take(self, told: _Told) -> None:
+        self.records: tuple[Record, ...] = tuple(told.records)
+        self.operations: Operations = told.operations.done()
+        self.counts: dict[str, Counter[str]] = told.counts
+        self.last_heard: dict[str, int] = told.last_heard
+        self.begin_ns: int = told.begin_ns or 0
+        self.end_ns: int = told.end_ns
         self._by_kind: dict[str, list[Record]] = {}
         for record in self.records:
             self._by_kind.setdefault(record.kind, []).append(record)
 
     @classmethod
+    def _of(cls, told: _Told) -> History:
+        history = cls.__new__(cls)
+        history._take(told)
+        return history
+
+    def __len__(self) -> int:
+        """How many records there are, the operations' included."""
+        return sum(counts.total() for counts in self.counts.values())
+
+    @classmethod
     def load(cls, path: Path) -> History:
         """Read a stored history; raises HistoryError where it is missing, cut short, of another format or changed."""
         try:
-            lines = path.read_bytes().splitlines(keepends=True)
+            with path.open("rb") as file:
+                return cls._of(_loaded(path, file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise HistoryError(f"there is no history at {path}; name the directory of a run that has one") from None
         except OSError as error:
             raise HistoryError(f"{path} cannot be read: {error.strerror}") from error
-        mark = _seal_of(path, lines)
-        history = cls(_record_of(path, number, line) for number, line in enumerate(lines, start=1))
-        if mark.get("records") != len(lines) - 1:
-            raise HistoryError(
-                f"{path} has {len(lines) - 1} records, its seal says {mark.get('records')}: lines are missing"
-            )
-        digest = hashlib.sha256(b"".join(lines[:-1]))
-        bare = Record(mark.time_ns, mark.source, mark.kind, {k: v for k, v in mark.data.items() if k != "sha256"})
-        if _with_digest(bare, digest).to_json() != lines[-1]:
-            raise HistoryError(
-                f"{path} was changed after it was sealed: its digest is another; take a whole copy of it"
-            )
-        return history
 
     def of(self, kind: str) -> list[Record]:
-        """All records of a kind, in time order."""
+        """All records of a kind, in time order. Those of operations are made anew from their columns, which is slow."""
+        if kind == "op":
+            return [Record(time_ns, source, "op", data) for time_ns, source, data in self.operations.steps()]
         return self._by_kind.get(kind, [])
 
     def fact(self, name: str, default: Json = None) -> Json:
@@ -360,23 +449,24 @@ class History:
         """Readings of one probe (and of one target), in time order of their arrival."""
         return [r for r in self.of("probe") if r["probe"] == probe and target in (None, r["target"])]
 
+    def sources_of(self, kind: str) -> set[str]:
+        """The sources that wrote records of a kind."""
+        return {source for source, counts in self.counts.items() if counts[kind]}
+
     def cut_off(self) -> list[str]:
         """Why the history is not whole, a sentence for each source or experiment cut off; empty when it is whole."""
         if not self.of("seal"):
             return ["the history has no seal"]
-        written: dict[str, Counter[str]] = {}
-        closed: dict[str, dict[str, int]] = {}
-        for record in self.records:
-            if record.kind == "closing":
-                closed[record.source] = record.get("records", {})
-            elif record.kind != "seal":
-                written.setdefault(record.source, Counter())[record.kind] += 1
+        closed = {record.source: record.get("records", {}) for record in self.of("closing")}
         aborted = self.fact("experiment") is not None and self.fact("completed") is not True
         reasons = ["the experiment did not come to its end"] if aborted else []
-        sources = written.keys() | set(self.of("seal")[-1].get("sources") or [])
+        written = {source: _without_marks(counts) for source, counts in self.counts.items()}
+        sources = {source for source, counts in written.items() if counts} | set(
+            self.of("seal")[-1].get("sources") or []
+        )
         reasons += [f"{source} has no closing record" for source in sorted(sources - closed.keys())]
         for source in sorted(closed):
-            found = dict(written.get(source, {}))
+            found = written.get(source, {})
             if closed[source] != found:
                 reasons.append(f"{source} closed with {closed[source]} records, {found} are here")
         return reasons
@@ -384,6 +474,34 @@ class History:
     def clock_pairs(self, source: str) -> list[tuple[int, int]]:
         """(monotonic ns, wall ns) pairs that a source recorded, in time order."""
         return [(r.time_ns, r["wall_ns"]) for r in self.of("clock") if r.source == source]
+
+
+def _without_marks(counts: Counter[str]) -> dict[str, int]:
+    return {kind: count for kind, count in counts.items() if kind not in ("closing", "seal")}
+
+
+def _loaded(path: Path, file: BinaryIO) -> _Told:
+    """All records of a stored history, read in parts and checked against its seal."""
+    mark, last = _seal_of(path, file)
+    before = file.tell() - len(last)
+    told, digest, number = _Told(), hashlib.sha256(), 0
+    file.seek(0)
+    while file.tell() < before:
+        lines = file.readlines(min(_READ_BYTES, before - file.tell()) - 1)  # it stops once there is more than that
+        for line in lines:
+            number += 1
+            try:
+                told.add(Record.from_json(line))
+            except HistoryError as error:
+                raise HistoryError(f"{path}, line {number}: {error}") from error
+        digest.update(b"".join(lines))
+    if mark.get("records") != number:
+        raise HistoryError(f"{path} has {number} records, its seal says {mark.get('records')}: lines are missing")
+    bare = Record(mark.time_ns, mark.source, mark.kind, {k: v for k, v in mark.data.items() if k != "sha256"})
+    if _with_digest(bare, digest).to_json() != last:
+        raise HistoryError(f"{path} was changed after it was sealed: its digest is another; take a whole copy of it")
+    told.add(mark)
+    return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from chaos.checkers.evidence import (
     LOAD_PHASES,
@@ -19,10 +20,10 @@ from chaos.checkers.evidence import (
     lost_records,
     moment,
     no_window,
-    operations,
 )
 from chaos.checkers.verdict import Outcome, Verdict
-from chaos.history import History, Json, Record
+from chaos.history import History, Json
+from chaos.operations import FATES, OK, Ints, Operations
 
 DEFAULT_LATE_S = 5.0
 """After how many seconds an answer is late where neither the author nor the fact ``workload`` says."""
@@ -116,9 +117,9 @@ class Availability:
     def _untold(self, history: History, measured: _Measured, window: tuple[int, int]) -> list[str]:
         """Why the operations' records are not all there: then neither a success nor a gap can be concluded."""
         untold = lost_records(history, "op")
-        untold += blind_spots(history, {record.source for record in history.of("op")}, *window)
-        if measured.orphans:
-            untold.append(f"{measured.orphans} operations ended without an invocation that was open")
+        untold += blind_spots(history, history.sources_of("op"), *window)
+        if measured.operations.orphans:
+            untold.append(f"{measured.operations.orphans} operations ended without an invocation that was open")
         return untold
 
     def _too_little(self, measured: _Measured) -> list[str]:
@@ -134,7 +135,6 @@ class Availability:
         return missing
 
     def _evidence(self, history: History, measured: _Measured) -> dict[str, Json]:
-        late = sorted(measured.latencies_ns)
         return {
             "error_ratio_max": self.error_ratio_max,
             "gap_s_max": self.gap_s_max,
@@ -148,8 +148,8 @@ class Availability:
             "longest_dark_s": measured.dark_ns / NS_PER_S,
             "dark_slots": len(measured.dark_slots),
             "dark_slots_first": [moment(history, slot_ns) for slot_ns in measured.dark_slots[: 4 * EXAMPLES_MAX]],
-            "latency_p50_ms": _nearest_rank_ms(late, 0.50),
-            "latency_p99_ms": _nearest_rank_ms(late, 0.99),
+            "latency_p50_ms": _nearest_rank_ms(measured.latencies_ns, 0.50),
+            "latency_p99_ms": _nearest_rank_ms(measured.latencies_ns, 0.99),
         }
 
 
@@ -176,11 +176,14 @@ def availability(
 class _Tally:
     """How the operations of one part of the load ended."""
 
-    invoked: int = 0
     ok: int = 0
     fail: int = 0
     info: int = 0
     late: int = 0
+
+    @property
+    def invoked(self) -> int:
+        return self.ok + self.unanswered
 
     @property
     def unanswered(self) -> int:
@@ -191,19 +194,21 @@ class _Tally:
         return self.unanswered / self.invoked if self.invoked else 0.0
 
     def to_json(self) -> dict[str, Json]:
-        return {**vars(self), "error_ratio": round(self.error_ratio, 6)}
+        return {"invoked": self.invoked, **vars(self), "error_ratio": round(self.error_ratio, 6)}
 
 
 @dataclass
 class _Measured:
-    """What one pass over the operations gives."""
+    """What the operations invoked in the window give."""
 
     spans: list[tuple[str, int, int]]
     tallies: dict[str, _Tally]
-    orphans: int = 0
+    operations: Operations
     errors: Counter[str] = field(default_factory=Counter)
-    examples: list[tuple[Record, str]] = field(default_factory=list)
-    latencies_ns: list[int] = field(default_factory=list)
+    examples: list[tuple[int, str]] = field(default_factory=list)
+    """The first that were not answered: row, and how it ended."""
+    latencies_ns: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of those that were answered, also too late, in order of length."""
     gap_ns: int = 0
     gap_from_ns: int = 0
     dark_ns: int = 0
@@ -215,45 +220,45 @@ class _Measured:
         return self.spans[max(0, bisect_right(self.spans, time_ns, key=lambda span: span[1]) - 1)][0]
 
 
+_LATE = len(FATES)
+"""Beside the fates of an operation: answered, but too late."""
+
+
 def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: float) -> _Measured:
     """Count, and find the longest gap, the dark slots and the latencies of what was invoked in the window."""
     begin, end = window
+    ops = history.operations
     spans = [(name, *span) for name in LOAD_PHASES if (span := history.phase(name)) is not None]
-    measured = _Measured(spans, {part: _Tally() for part in ("total", *LOAD_PHASES)})
-    pairs, measured.orphans = operations(history)
-    answers_ns: list[int] = []
-    lit: dict[int, bool] = {}
-    for invoked, ended in pairs:
-        if not begin <= invoked.time_ns < end:
-            continue
-        intended = invoked.get("intended_ns") or invoked.time_ns
-        kind = "info" if ended is None else str(ended["type"])
-        if ended is not None and kind == "ok":
-            measured.latencies_ns.append(ended.time_ns - intended)
-            kind = "late" if ended.time_ns - intended > late_s * NS_PER_S else "ok"
-        for tally in (measured.tallies["total"], measured.tallies[measured.phase_of(invoked.time_ns)]):
-            tally.invoked += 1
-            setattr(tally, kind, getattr(tally, kind) + 1)
-        if begin <= intended < end:
-            slot = (intended - begin) // slot_ns
-            lit[slot] = lit.get(slot, False) or kind == "ok"
-        if ended is not None and kind == "ok":
-            answers_ns.append(ended.time_ns)
-        else:
-            error = _error(ended, late_s)
-            measured.errors[error] += 1
-            if len(measured.examples) < EXAMPLES_MAX:
-                measured.examples.append((invoked, error))
+    measured = _Measured(spans, {}, ops)
+    rows = np.flatnonzero((begin <= ops.invoke_ns) & (ops.invoke_ns < end))
+    invoked, intended, ended = ops.invoke_ns[rows], ops.intended_ns[rows], ops.end_ns[rows]
+    answered = ops.fate[rows] == OK
+    waited = ended - intended
+    fate = np.where(answered & (waited > late_s * NS_PER_S), _LATE, ops.fate[rows])
+    measured.latencies_ns = np.sort(waited[answered])
+    phase = np.searchsorted([span[2] for span in spans[:-1]], invoked, side="right")
+    counts = np.bincount(phase * (_LATE + 1) + fate, minlength=len(spans) * (_LATE + 1)).reshape(-1, _LATE + 1)
+    measured.tallies = {"total": _Tally(*counts.sum(axis=0).tolist())}
+    measured.tallies |= {span[0]: _Tally(*row.tolist()) for span, row in zip(spans, counts, strict=True)}
+    good = fate == OK
+    bad = rows[~good].tolist()
+    errors = [_error(ops, row, late_s) for row in bad]
+    measured.errors.update(errors)
+    measured.examples = list(zip(bad, errors, strict=True))[:EXAMPLES_MAX]
     silent_ns = max(begin, min(end, max(_ends_of_load(history).values(), default=end)))
-    measured.gap_ns, measured.gap_from_ns = longest_gap(answers_ns, begin, silent_ns)
-    measured.dark_slots = [begin + slot * slot_ns for slot in sorted(lit) if not lit[slot]]
-    measured.dark_ns, measured.dark_from_ns = _longest_dark(lit, begin, end, slot_ns)
+    measured.gap_ns, measured.gap_from_ns = longest_gap(ended[good], begin, silent_ns)
+    within = (begin <= intended) & (intended < end)
+    slots, place = np.unique((intended[within] - begin) // slot_ns, return_inverse=True)
+    lit = np.bincount(place, weights=good[within], minlength=len(slots)) > 0
+    measured.dark_slots = (begin + slots[~lit] * slot_ns).tolist()
+    by_slot = dict(zip(slots.tolist(), lit.tolist(), strict=True))
+    measured.dark_ns, measured.dark_from_ns = _longest_dark(by_slot, begin, end, slot_ns)
     return measured
 
 
 def _ends_of_load(history: History) -> dict[str, int]:
     """When each source of operations closed its records, in ns."""
-    load = {record.source for record in history.of("op")}
+    load = history.sources_of("op")
     return {record.source: record.time_ns for record in history.of("closing") if record.source in load}
 
 
@@ -285,22 +290,21 @@ def _longest_dark(lit: dict[int, bool], begin: int, end: int, slot_ns: int) -> t
     return longest, start_of_longest
 
 
-def _nearest_rank_ms(ordered_ns: Sequence[int], quantile: float) -> float | None:
+def _nearest_rank_ms(ordered_ns: Ints, quantile: float) -> float | None:
     """The quantile by nearest rank, in ms: the smallest value that at least this share does not exceed."""
-    return ordered_ns[math.ceil(quantile * len(ordered_ns)) - 1] / NS_PER_MS if ordered_ns else None
+    return float(ordered_ns[math.ceil(quantile * len(ordered_ns)) - 1] / NS_PER_MS) if len(ordered_ns) else None
 
 
-def _error(ended: Record | None, late_s: float) -> str:
-    if ended is None:
-        return "still open at the end"
-    if ended["type"] == "ok":
+def _error(ops: Operations, row: int, late_s: float) -> str:
+    if ops.fate[row] == OK:
         return f"late: answered more than {late_s:g} s after it was due"
-    return f"{ended['type']}: {ended.get('error')}"
+    return ops.error(row)
 
 
 def _examples(history: History, measured: _Measured) -> tuple[str, ...]:
+    ops = measured.operations
     return tuple(
-        f"{invoked.get('f')} (operation {invoked['op']} of {invoked.source}, process {invoked.get('process')}) "
-        f"{moment(history, invoked.time_ns)}, in phase {measured.phase_of(invoked.time_ns)}: {error}"
-        for invoked, error in measured.examples
+        f"{ops.name(row)} {moment(history, int(ops.invoke_ns[row]))}, in phase "
+        f"{measured.phase_of(int(ops.invoke_ns[row]))}: {error}"
+        for row, error in measured.examples
     )

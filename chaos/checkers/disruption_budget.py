@@ -39,7 +39,7 @@ class DisruptionBudgets:
         for budget in budgets:
             budget.follow()
         sources = {record.source for record in history.objects("Pod")}
-        begin = history.records[0].time_ns if history.records else 0
+        begin = history.begin_ns
         blind = lost_records(history, "object") + blind_spots(history, sources, begin, stack_end(history))
         findings = [text for budget in budgets for text in budget.findings]
         doubts = blind + fault_doubts(history) + [text for budget in budgets for text in budget.doubts()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
+
+import numpy as np
 
 from chaos.checkers.evidence import (
     LOAD_PHASES,
@@ -16,11 +17,11 @@ from chaos.checkers.evidence import (
     longest_gap,
     lost_records,
     moment,
-    operations,
 )
 from chaos.checkers.ledger import Id, Ledger, Reading, Write, keep_ledger, read_back
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json
+from chaos.operations import Ints
 
 EXAMPLES_MAX = 5
 """How many writes of each kind a verdict spells out."""
@@ -59,11 +60,11 @@ class Durability:
         window = load_window(history)
         if window is None:
             return Verdict(self.name, Outcome.UNKNOWN, "the history has none of the load's phases")
-        pairs, orphans = operations(history)
-        reading = read_back(history, pairs)
-        ledger = keep_ledger(pairs, reading)
+        orphans = history.operations.orphans
+        reading = read_back(history)
+        ledger = keep_ledger(history.operations, reading)
         untold = lost_records(history, "op")
-        untold += blind_spots(history, {record.source for record in history.of("op")}, *window)
+        untold += blind_spots(history, history.sources_of("op"), *window)
         untold += [f"{orphans} operations ended without an invocation that was open"] if orphans else []
         findings = _findings(history, ledger, bool(untold))
         survived = _survived(history)
@@ -82,7 +83,7 @@ class Durability:
         if doubts:
             return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence)
         summary = (
-            f"all {len(ledger.acknowledged)} acknowledged writes were read back once, {_before(history, ledger)} of "
+            f"all {len(ledger.acknowledged_ns)} acknowledged writes were read back once, {_before(history, ledger)} of "
             f"them acknowledged before the fault; of {ledger.indeterminate} indeterminate ones {ledger.recovered} are "
             f"there; the longest time without an acknowledged write was {gap_ns / NS_PER_S:.2f} s, from "
             f"{moment(history, gap_from_ns)} on{crash}"
@@ -92,15 +93,16 @@ class Durability:
     def _too_little(self, history: History, ledger: Ledger, flawed: bool) -> list[str]:
         """Which least evidence is missing."""
         missing = []
-        if len(ledger.acknowledged) < self.min_acknowledged:
+        if len(ledger.acknowledged_ns) < self.min_acknowledged:
             missing.append(
-                f"only {len(ledger.acknowledged)} writes were acknowledged, at least {self.min_acknowledged} are needed"
+                f"only {len(ledger.acknowledged_ns)} writes were acknowledged, "
+                f"at least {self.min_acknowledged} are needed"
             )
         if not _before(history, ledger):
             missing.append("no write was acknowledged before the fault")
         if ledger.reused:
             missing.append(f"{len(ledger.reused)} ids were written more than once, such as {_ids(ledger.reused)}")
-        if ledger.never_read and not flawed:
+        if len(ledger.never_read) and not flawed:
             missing.append(
                 f"{len(ledger.never_read)} writes were acknowledged after the verifying read began and are not in it"
             )
@@ -111,13 +113,13 @@ class Durability:
     def _evidence(self, history: History, ledger: Ledger, reading: Reading) -> dict[str, Json]:
         return {
             "min_acknowledged": self.min_acknowledged,
-            "acknowledged": len(ledger.acknowledged),
+            "acknowledged": len(ledger.acknowledged_ns),
             "acknowledged_before_fault": _before(history, ledger),
             "stable": ledger.stable,
             "lost": len(ledger.lost),
-            "lost_by_phase": _by_phase(history, ledger.lost),
-            "lost_first": [_row(history, write) for write in ledger.lost[:EXAMPLES_MAX]],
-            "lost_last": [_row(history, write) for write in ledger.lost[-1:]],
+            "lost_by_phase": _by_phase(history, ledger.ends_ns(ledger.lost)),
+            "lost_first": [_row(history, write) for write in ledger.writes(ledger.lost, EXAMPLES_MAX)],
+            "lost_last": [_row(history, write) for write in ledger.writes(ledger.lost[-1:], 1)],
             "duplicated": len(ledger.duplicated),
             "never_read": len(ledger.never_read),
             "failed": ledger.failed,
@@ -126,7 +128,7 @@ class Durability:
             "indeterminate_recovered": ledger.recovered,
             "indeterminate_not_recovered": ledger.indeterminate - ledger.recovered,
             "unexpected": len(ledger.unexpected),
-            "read_ids": reading.times.total(),
+            "read_ids": reading.total,
             "read_pages": len(reading.pages),
             "read_took_s": (reading.end_ns - reading.begin_ns) / NS_PER_S,
         }
@@ -148,12 +150,12 @@ def _findings(history: History, ledger: Ledger, untold: bool) -> list[str]:
     """What is wrong, the first writes of each kind in words; what was never invoked, only where all was recorded."""
     found = [
         f"{write.id!r} is lost: {write.process} had it acknowledged {moment(history, write.end_ns)}"
-        for write in ledger.lost[:EXAMPLES_MAX]
+        for write in ledger.writes(ledger.lost, EXAMPLES_MAX)
     ]
-    found += [f"{write.id!r} was read more than once" for write in ledger.duplicated[:EXAMPLES_MAX]]
+    found += [f"{write.id!r} was read more than once" for write in ledger.writes(ledger.duplicated, EXAMPLES_MAX)]
     found += [
         f"{write.id!r} is there although its write failed {moment(history, write.end_ns)} ({write.process})"
-        for write in ledger.resurrected[:EXAMPLES_MAX]
+        for write in ledger.writes(ledger.resurrected, EXAMPLES_MAX)
     ]
     if not untold:
         found += [f"{name!r} was read, but never written" for name in ledger.unexpected[:EXAMPLES_MAX]]
@@ -163,11 +165,12 @@ def _findings(history: History, ledger: Ledger, untold: bool) -> list[str]:
 def _counts(history: History, ledger: Ledger) -> str:
     """The wrong fates counted, and when the first lost write was acknowledged."""
     parts = []
-    if ledger.lost:
-        first, last = ledger.lost[0], ledger.lost[-1]
+    if len(ledger.lost):
+        first, last = ledger.writes(ledger.lost[[0, -1]], 2)
         parts.append(
-            f"{len(ledger.lost)} of {len(ledger.acknowledged)} acknowledged writes are lost: the first, {first.id!r}, "
-            f"was acknowledged {moment(history, first.end_ns)}, the last, {last.id!r}, {moment(history, last.end_ns)}"
+            f"{len(ledger.lost)} of {len(ledger.acknowledged_ns)} acknowledged writes are lost: the first, "
+            f"{first.id!r}, was acknowledged {moment(history, first.end_ns)}, the last, {last.id!r}, "
+            f"{moment(history, last.end_ns)}"
         )
     for count, text in (
         (len(ledger.duplicated), "were read more than once"),
@@ -182,7 +185,7 @@ def _counts(history: History, ledger: Ledger) -> str:
 def _before(history: History, ledger: Ledger) -> int:
     """How many writes were acknowledged before the first injection."""
     injections = [at for fault in history.faults() if (at := fault.at("inject")) is not None]
-    return bisect_left(ledger.acknowledged, min(injections), key=_end_ns) if injections else 0
+    return int(np.searchsorted(ledger.acknowledged_ns, min(injections))) if injections else 0
 
 
 def _survived(history: History) -> str:
@@ -197,14 +200,15 @@ def _survived(history: History) -> str:
 
 def _write_gap(ledger: Ledger, window: tuple[int, int]) -> tuple[int, int]:
     begin, end = window
-    return longest_gap([write.end_ns for write in ledger.acknowledged if begin <= write.end_ns <= end], begin, end)
+    ended = ledger.acknowledged_ns
+    return longest_gap(ended[(begin <= ended) & (ended <= end)], begin, end)
 
 
-def _by_phase(history: History, writes: list[Write]) -> dict[str, Json]:
-    """How many of the writes, in order of their ends, ended in each of the load's phases."""
+def _by_phase(history: History, ends_ns: Ints) -> dict[str, Json]:
+    """How many of these times, in order, lie in each of the load's phases."""
     spans = {name: span for name in LOAD_PHASES if (span := history.phase(name)) is not None}
     return {
-        name: bisect_left(writes, end, key=_end_ns) - bisect_left(writes, begin, key=_end_ns)
+        name: int(np.searchsorted(ends_ns, end) - np.searchsorted(ends_ns, begin))
         for name, (begin, end) in spans.items()
     }
 
@@ -215,7 +219,3 @@ def _row(history: History, write: Write) -> dict[str, Json]:
 
 def _ids(names: set[Id]) -> str:
     return ", ".join(sorted(map(repr, names))[:EXAMPLES_MAX])
-
-
-def _end_ns(write: Write) -> int:
-    return write.end_ns

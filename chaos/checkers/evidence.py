@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from itertools import pairwise
 
-from chaos.history import FaultWindow, History, Json, Record
+import numpy as np
+
+from chaos.history import FaultWindow, History
+from chaos.operations import Ints
 
 LOAD_PHASES = ("before", "fault", "recover", "after")
 """The phases that make up the load's window, in order; each begins where the one before it ends."""
@@ -32,7 +34,7 @@ def stack_end(history: History) -> int:
     removal = next((r.time_ns for r in history.of("phase") if (r["name"], r["edge"]) == ("remove", "begin")), None)
     if removal is not None:
         return removal
-    return history.records[-1].time_ns + 1 if history.records else 0
+    return history.end_ns + 1 if len(history) else 0
 
 
 def stack_namespace(history: History) -> str | None:
@@ -100,7 +102,7 @@ def blind_spots(history: History, sources: Collection[str], begin_ns: int, end_n
 
 def lost_records(history: History, kind: str, sources: Collection[str] | None = None) -> list[str]:
     """Which sources (of these) wrote records of a kind and do not account for all of them in a closing record."""
-    written = Counter(record.source for record in history.of(kind))
+    written = Counter({source: counts[kind] for source, counts in history.counts.items() if counts[kind]})
     closed = {record.source: int(record["records"].get(kind, 0)) for record in history.of("closing")}
     return [
         f"{source} did not close its records" if source not in closed else f"{kind} records of {source} are missing"
@@ -109,26 +111,9 @@ def lost_records(history: History, kind: str, sources: Collection[str] | None = 
     ]
 
 
-def operations(history: History) -> tuple[list[tuple[Record, Record | None]], int]:
-    """Each invocation with its end (None where it stayed open), and how many ends belong to no open invocation."""
-    places: dict[tuple[str, Json], int] = {}
-    pairs: list[tuple[Record, Record | None]] = []
-    orphans = 0
-    for record in history.of("op"):
-        key = (record.source, record.data["op"])
-        place = places.get(key)
-        if record.data["type"] == "invoke":
-            orphans += place is not None
-            places[key] = len(pairs)
-            pairs.append((record, None))
-        elif place is None or pairs[place][1] is not None:
-            orphans += 1
-        else:
-            pairs[place] = (pairs[place][0], record)
-    return pairs, orphans
-
-
-def longest_gap(answers_ns: list[int], begin: int, end: int) -> tuple[int, int]:
+def longest_gap(answers_ns: Ints, begin: int, end: int) -> tuple[int, int]:
     """(length, start) of the longest stretch of [begin, end] without an answer, in ns."""
-    marks = [begin, *sorted(at for at in answers_ns if at <= end), end]
-    return max(((later - earlier, earlier) for earlier, later in pairwise(marks)), key=lambda gap: gap[0])
+    inside = np.sort(answers_ns[answers_ns <= end])
+    marks = np.concatenate([[begin], inside, [end]])
+    longest = int(np.argmax(np.diff(marks)))
+    return int(marks[longest + 1] - marks[longest]), int(marks[longest])

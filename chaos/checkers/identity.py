@@ -50,7 +50,7 @@ class Identity:
         sources = {record.source for record in history.of("object") if record["object"] in WATCHED}
         end = stack_end(history)
         blind = lost_records(history, "object")
-        blind += blind_spots(history, sources, history.records[0].time_ns, end) if history.records else []
+        blind += blind_spots(history, sources, history.begin_ns, end) if history.records else []
         faults = history.faults()
         findings: list[str] = []
         for life in lives.values():

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
+
 from chaos.checkers.evidence import blind_spots, fault_text, lost_records
-from chaos.history import History, Json, Record
+from chaos.history import History
+from chaos.operations import FAIL, INFO, OK, OPEN, Ints, Operations
 
 Id = int | str
-Operation = tuple[Record, Record | None]
-"""An invocation and its end; None where it stayed open."""
 
 
 class Write(NamedTuple):
-    """One insert: what became of it (ok | fail | info), when (ns; of an open one: its invocation), and by whom."""
+    """One insert: its id, when it ended (ns; of an open one: its invocation), and by whom."""
 
     id: Id
-    fate: str
     end_ns: int
     process: str
 
@@ -35,111 +35,128 @@ class Reading:
     begin_ns: int = 0
     end_ns: int = 0
     pages: dict[int, list[Id]] = field(default_factory=dict)
-    times: Counter[Id] = field(default_factory=Counter)
-    """How often each id was read."""
     flaws: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many ids it holds, each as often as it was read."""
+        return sum(map(len, self.pages.values()))
 
 
 @dataclass
 class Ledger:
-    """Every write by its fate. An acknowledged one is stable, lost, never read, or duplicated."""
+    """Every write by its fate. An acknowledged one is stable, lost, never read, or duplicated.
 
-    acknowledged: list[Write] = field(default_factory=list)
-    failed: int = 0
-    stable: int = 0
-    lost: list[Write] = field(default_factory=list)
-    never_read: list[Write] = field(default_factory=list)
-    duplicated: list[Write] = field(default_factory=list)
-    resurrected: list[Write] = field(default_factory=list)
-    indeterminate: int = 0
-    recovered: int = 0
+    Where a fate has its rows, they are rows of the operations in the order of their ends.
+    """
+
+    operations: Operations
+    acknowledged_ns: Ints
+    """When each acknowledged write was, in order."""
+    stable: int
+    lost: Ints
+    never_read: Ints
+    duplicated: Ints
+    resurrected: Ints
+    failed: int
+    indeterminate: int
+    recovered: int
     """Indeterminate writes that were read back; they count neither way."""
-    unexpected: list[Id] = field(default_factory=list)
-    reused: set[Id] = field(default_factory=set)
+    unexpected: list[Id]
+    reused: set[Id]
     """Ids that were written more than once; nothing can be said of them."""
 
+    def writes(self, rows: Ints, most: int) -> list[Write]:
+        """The first writes of these rows."""
+        ops = self.operations
+        return [
+            Write(ops.values[row], int(_ended_ns(ops, row)), str(ops.processes[ops.process[row]]))
+            for row in rows[:most].tolist()
+        ]
 
-def read_back(history: History, operations: Iterable[Operation]) -> Reading:
+    def ends_ns(self, rows: Ints) -> Ints:
+        """When the writes of these rows ended, in ns."""
+        return _ended_ns(self.operations, rows)
+
+
+def read_back(history: History) -> Reading:
     """The verifying read among the operations: those of phase verify that ask for everything."""
-    reading, span = Reading(), history.phase("verify")
-    asked = [(i, e) for i, e in operations if i["f"] == "read_all" and span and span[0] <= i.time_ns <= span[1]]
-    answered = [(invoked, ended) for invoked, ended in asked if ended is not None and ended["type"] == "ok"]
+    reading, span, ops = Reading(), history.phase("verify"), history.operations
+    asked = [row for row in ops.rows("read_all").tolist() if span and span[0] <= ops.invoke_ns[row] <= span[1]]
+    answered = [row for row in asked if ops.end_ns[row] != OPEN and ops.fate[row] == OK]
     if not answered:
-        errors = dict.fromkeys("it was never answered" if e is None else str(e.get("error")) for _, e in asked)
+        errors = dict.fromkeys(_unanswered(ops, row) for row in asked)
         reading.flaws.append(
             f"the verifying read failed: {', '.join(errors)}"
             if asked
             else "no verifying read was made in the phase verify"
         )
         return reading
-    reading.begin_ns = min(invoked.time_ns for invoked, _ in answered)
-    reading.end_ns = max(ended.time_ns for _, ended in answered)
+    reading.begin_ns = int(ops.invoke_ns[answered].min())
+    reading.end_ns = int(ops.end_ns[answered].max())
     last: list[int] = []
-    for _, ended in answered:
-        page = int(ended["value"].get("page", 0))
+    for value in (ops.results[row] for row in answered):
+        page = int(value.get("page", 0))
         if page in reading.pages:
             reading.flaws.append(f"page {page} of the verifying read was answered twice")
             continue
-        reading.pages[page] = ended["value"]["ids"]
-        reading.times.update(ended["value"]["ids"])
-        if ended["value"].get("last", "page" not in ended["value"]):
+        reading.pages[page] = value["ids"]
+        if value.get("last", "page" not in value):
             last.append(page)
     if sorted(reading.pages) != list(range(len(reading.pages))) or last != [len(reading.pages) - 1]:
         pages = ", ".join(map(str, sorted(reading.pages)))
         reading.flaws.append(f"the verifying read is not whole: its pages are {pages}, and the last of all is {last}")
-    readers = {invoked.source for invoked, _ in asked}
+    readers = {ops.sources[ops.source[row]] for row in asked}
     reading.flaws += lost_records(history, "op", readers)
     reading.flaws += blind_spots(history, readers, reading.begin_ns, reading.end_ns)
     reading.flaws += _unhealed(history, reading.begin_ns)
     return reading
 
 
-def keep_ledger(operations: Iterable[Operation], reading: Reading) -> Ledger:
+def keep_ledger(operations: Operations, reading: Reading) -> Ledger:
     """Sort all writes by what the verifying read says of them.
 
     A write is lost only where the read has no flaw and began after the acknowledgement; otherwise it was never read.
     """
-    ledger = Ledger()
-    writes = _writes(operations, ledger.reused)
-    for write in writes.values():
-        times = reading.times[write.id]
-        if write.fate == "ok":
-            ledger.acknowledged.append(write)
-            if times == 1:
-                ledger.stable += 1
-            elif times == 0:
-                judged = not reading.flaws and write.end_ns < reading.begin_ns
-                (ledger.lost if judged else ledger.never_read).append(write)
-        elif write.fate == "fail":
-            ledger.failed += 1
-            if times:
-                ledger.resurrected.append(write)
-        else:
-            ledger.indeterminate += 1
-            ledger.recovered += times > 0
-        if times > 1:
-            ledger.duplicated.append(write)
-    ledger.unexpected = [name for name in reading.times if name not in writes and name not in ledger.reused]
-    for found in (ledger.acknowledged, ledger.lost, ledger.never_read, ledger.duplicated, ledger.resurrected):
-        found.sort(key=lambda write: write.end_ns)
-    return ledger
+    rows = operations.rows("insert")
+    names = [operations.values[row] for row in rows.tolist()]
+    place = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
+    reused = {name for name, count in Counter(names).items() if count > 1} if len(place) < len(names) else set()
+    found = [(name, place.get(name)) for name in chain.from_iterable(reading.pages.values())]
+    times = np.bincount(np.array([at for _, at in found if at is not None], np.int64), minlength=len(names))
+    once = np.array([name not in reused for name in names], bool) if reused else np.ones(len(names), bool)
+    ends = operations.end_ns[rows]
+    fate = np.where(ends == OPEN, INFO, operations.fate[rows])
+    ends = np.where(ends == OPEN, operations.invoke_ns[rows], ends)
+    ok, failed, info = (once & (fate == kind) for kind in (OK, FAIL, INFO))
+    unread = ok & (times == 0)
+    judged = (ends < reading.begin_ns) & (not reading.flaws)
+
+    def those(mask: np.typing.NDArray[np.bool_]) -> Ints:
+        return rows[mask][np.argsort(ends[mask], kind="stable")]
+
+    return Ledger(
+        operations,
+        np.sort(ends[ok]),
+        int(np.count_nonzero(ok & (times == 1))),
+        those(unread & judged),
+        those(unread & ~judged),
+        those(once & (times > 1)),
+        those(failed & (times > 0)),
+        int(np.count_nonzero(failed)),
+        int(np.count_nonzero(info)),
+        int(np.count_nonzero(info & (times > 0))),
+        list(dict.fromkeys(name for name, at in found if at is None)),
+        reused,
+    )
 
 
-def _writes(operations: Iterable[Operation], reused: set[Id]) -> dict[Id, Write]:
-    """The inserts by id, without those of ids that were ``reused``."""
-    writes: dict[Id, Write] = {}
-    for invoked, ended in operations:
-        asked = invoked.data
-        if asked["f"] != "insert":
-            continue
-        name: Json = asked["value"]
-        if name in writes or name in reused:
-            reused.add(name)
-            writes.pop(name, None)
-            continue
-        fate, last = ("info", invoked) if ended is None else (str(ended.data["type"]), ended)
-        writes[name] = Write(name, fate, last.time_ns, str(asked.get("process")))
-    return writes
+def _ended_ns(ops: Operations, rows: Ints | int) -> Ints:
+    return np.where(ops.end_ns[rows] == OPEN, ops.invoke_ns[rows], ops.end_ns[rows])
+
+
+def _unanswered(ops: Operations, row: int) -> str:
+    return "it was never answered" if ops.end_ns[row] == OPEN else str(ops.errors.get(row))
 
 
 def _unhealed(history: History, begin_ns: int) -> list[str]:

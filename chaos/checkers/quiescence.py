@@ -36,7 +36,7 @@ class Quiescence:
             for fault in history.faults()
             if fault.at("inject") is not None and fault.at("healed") is None and not untold
         ]
-        load = {record.source for record in history.of("op")}
+        load = history.sources_of("op")
         doubts = missing + uncounted + untold + _unclosed(history, load) + fault_doubts(history)
         evidence: dict[str, Json] = {
             "load_processes": sorted(load),

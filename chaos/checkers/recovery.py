@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+
+import numpy as np
 
 from chaos.checkers.evidence import (
     NS_PER_MS,
@@ -20,6 +22,7 @@ from chaos.checkers.evidence import (
 from chaos.checkers.stack_watch import StackWatch, watch_stack
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import FaultWindow, History, Json, Record
+from chaos.operations import OK, OPEN
 
 Interval = tuple[float, float | None]
 """Not yet at the first figure, reached at the second (None: never seen); ms."""
@@ -106,18 +109,19 @@ class _Clients:
     """When clients were answered and when they were not."""
 
     def __init__(self, history: History) -> None:
-        ends = [record for record in history.of("op") if record["type"] != "invoke"]
-        self.ok_ns = [record.time_ns for record in ends if record["type"] == "ok"]
-        self.lost_ns = [record.time_ns for record in ends if record["type"] != "ok"]
+        ops = history.operations
+        ended = ops.end_ns != OPEN
+        self.ok_ns = np.sort(ops.end_ns[ended & (ops.fate == OK)])
+        self.lost_ns = np.sort(ops.end_ns[ended & (ops.fate != OK)])
 
     def recovered(self, begin: int, end: int) -> Json:
         """[last failure, first success after it] in ms from ``begin``; words where there was no failure."""
-        place = bisect_left(self.lost_ns, end) - 1
+        place = int(np.searchsorted(self.lost_ns, end)) - 1
         if place < 0 or self.lost_ns[place] < begin:
             return "no interruption seen"
-        last = self.lost_ns[place]
-        later = bisect_right(self.ok_ns, last)
-        first = self.ok_ns[later] if later < len(self.ok_ns) and self.ok_ns[later] < end else None
+        last = int(self.lost_ns[place])
+        later = int(np.searchsorted(self.ok_ns, last, side="right"))
+        first = int(self.ok_ns[later]) if later < len(self.ok_ns) and self.ok_ns[later] < end else None
         return [(last - begin) / NS_PER_MS, None if first is None else (first - begin) / NS_PER_MS]
 
 

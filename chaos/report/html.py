@@ -72,7 +72,7 @@ def _packaged(name: str) -> str:
 
 def _section(number: int, result: ExperimentResult, folder: Path) -> dict[str, Json]:
     verdicts = [_verdict(verdict) for verdict in result.verdicts]
-    drawable = any(record.kind not in ("seal", "closing") for record in result.history.records)
+    drawable = any(counts.keys() - {"seal", "closing"} for counts in result.history.counts.values())
     return {
         "number": number,
         "result": result,
@@ -81,7 +81,7 @@ def _section(number: int, result: ExperimentResult, folder: Path) -> dict[str, J
         "verdicts": [v for v in verdicts if not v["recovery"]],
         "recovery": [v for v in verdicts if v["recovery"]],
         "timeline": script_json(timeline(result.history)) if drawable else None,
-        "records": len(result.history.records),
+        "records": len(result.history),
         "cluster": result.history.fact("cluster") or {},
         "cut_off": result.history.cut_off() if drawable else [],
         "files": _files(result, folder),

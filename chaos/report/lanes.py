@@ -89,7 +89,7 @@ def pod_lanes(history: History, namespace: str | None) -> list[Lane]:
     for record in history.objects("Pod"):
         if namespace in (None, record.get("namespace")):
             by_name.setdefault((str(record.get("namespace")), record["name"]), []).append(record)
-    ends = last_words(history)
+    ends = history.last_heard
     several = len({space for space, _ in by_name}) > 1
     lanes = []
     for (space, name), records in sorted(by_name.items(), key=lambda item: _pod_order(item[0], item[1])):
@@ -197,8 +197,3 @@ def thin_steps(steps: Sequence[tuple[int, int]], limit: int = MAX_SEGMENTS) -> l
         lowest, highest = min(group, key=lambda i: steps[i][1]), max(group, key=lambda i: steps[i][1])
         kept.extend(steps[i] for i in sorted({group[0], lowest, highest, group[-1]}))
     return kept
-
-
-def last_words(history: History) -> dict[str, int]:
-    """When each source said its last word, in ns: until then the last state it told of held."""
-    return {record.source: record.time_ns for record in history.records}

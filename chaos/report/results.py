@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -185,9 +186,7 @@ def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path
 
 
 def _experiment(result: ExperimentResult) -> dict[str, Json]:
-    kinds: dict[str, int] = {}
-    for record in result.history.records:
-        kinds[record.kind] = kinds.get(record.kind, 0) + 1
+    kinds: Counter[str] = sum(result.history.counts.values(), Counter())
     return {
         "scenario": result.scenario,
         "title": result.title,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaos.history import FaultWindow, History, Json
-from chaos.report.lanes import Lane, dns_lanes, endpoint_steps, last_words, pod_lanes
+from chaos.report.lanes import Lane, dns_lanes, endpoint_steps, pod_lanes
 from chaos.report.traffic import Bins, bins_of, requests_of
 
 MAX_LANES = 60
@@ -27,7 +27,7 @@ def timeline(history: History) -> dict[str, Json]:
     axis = _Axis(history)
     bins = bins_of(requests_of(history), axis.zero_ns)
     namespace = (history.fact("experiment") or {}).get("namespace")
-    heard = last_words(history)
+    heard = history.last_heard
     end_ns = max((heard[record.source] for record in history.objects("EndpointSlice")), default=0)
     pods, names = pod_lanes(history, namespace), dns_lanes(history)
     services = endpoint_steps(history, namespace)
@@ -61,14 +61,13 @@ class _Axis:
     def __init__(self, history: History) -> None:
         injections = [at for window in history.faults() if (at := window.at("inject")) is not None]
         load = [window for name in _LOAD_PHASES if (window := history.phase(name))]
-        times = [record.time_ns for record in history.records if record.kind != "seal"]
         if injections:
             self.zero, self.zero_ns = "the first fault's injection", min(injections)
         elif load:
             self.zero, self.zero_ns = "the start of the load", min(begin for begin, _ in load)
         else:
-            self.zero, self.zero_ns = "the first record", min(times, default=0)
-        self.extent = [self.s(min(times, default=self.zero_ns)), self.s(max(times, default=self.zero_ns))]
+            self.zero, self.zero_ns = "the first record", history.begin_ns
+        self.extent = [self.s(history.begin_ns), self.s(history.end_ns)]
         if self.extent[1] <= self.extent[0]:
             self.extent[1] = self.extent[0] + 1
 

@@ -7,25 +7,20 @@ it was, and latency contains the wait for a free connection (otherwise a stalled
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from chaos.history import History, Json
-
-FATES = ("ok", "fail", "info")
-"""What may become of a request, in the order of the counts' rows."""
+from chaos.history import History
+from chaos.operations import FATES, OPEN, Ints
 
 MAX_BINS = 1800
 _LEAST_PER_BIN = 10
 _FEWEST_BINS = 20
 _MAX_TEXT = 140
 _WIDTHS_MS = (100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,41 +31,17 @@ class Requests:
     """
 
     wanted_ns: Ints
-    fate: Ints
+    fate: npt.NDArray[np.int8]
     latency_ns: Ints
     errors: dict[int, str]
 
 
 def requests_of(history: History) -> Requests:
-    """Join invocations with what became of them. One never answered is ``info``; an answer to nothing still counts."""
-    wanted, fate, latency = array("q"), array("q"), array("q")
-    open_rows: dict[tuple[str, Json], int] = {}
-    errors: dict[int, str] = {}
-    for record in history.of("op"):
-        data = record.data
-        key = (record.source, data["op"])
-        row: int | None
-        if data["type"] == "invoke":
-            open_rows[key] = len(wanted)
-            intended = data.get("intended_ns")
-            wanted.append(record.time_ns if intended is None else intended)
-            fate.append(FATES.index("info"))
-            latency.append(-1)
-            continue
-        row = open_rows.pop(key, None)
-        if row is None:
-            row = len(wanted)
-            wanted.append(record.time_ns)
-            fate.append(0)
-            latency.append(-1)
-        else:
-            latency[row] = max(0, record.time_ns - wanted[row])
-        fate[row] = FATES.index(data["type"])
-        if data.get("error"):
-            errors[row] = str(data["error"])[:_MAX_TEXT]
-    as_ints = [np.frombuffer(column, dtype=np.int64) if column else np.zeros(0, np.int64) for column in (wanted, fate)]
-    waits = np.frombuffer(latency, dtype=np.int64) if latency else np.zeros(0, np.int64)
-    return Requests(as_ints[0], as_ints[1], waits, errors)
+    """A history's operations. One that was never answered is ``info``."""
+    ops = history.operations
+    latency = np.where(ops.end_ns == OPEN, -1, np.maximum(0, ops.end_ns - ops.intended_ns))
+    errors = {row: text[:_MAX_TEXT] for row, text in ops.errors.items() if text}
+    return Requests(ops.intended_ns, ops.fate, latency, errors)
 
 
 @dataclass(frozen=True)

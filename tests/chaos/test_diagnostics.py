@@ -90,7 +90,7 @@ def case(directory: Path, cluster: Any, kind: Any, error: BaseException | None =
     records = [
         Record(0, "harness", "clock", {"wall_ns": 1_700_000_000_000_000_000}),
         Record(1_500_000_000, "harness", "phase", {"name": "deploy", "edge": "begin"}),
-        Record(2_000_000_000, "load", "op", {"type": "ok"}),
+        Record(2_000_000_000, "load", "op", {"type": "ok", "op": 1}),
         Record(2_500_000_000, "api", "gap", {"what": "watch Pod"}),
     ]
     return Case(cluster, lambda: kind, History(records), 1.0, directory, REDACTOR, error)

@@ -222,7 +222,8 @@ class World:
         assert self.kube.namespaces
         assert 0 < timeout_s <= 120
         with HistoryWriter(segment, "verify") as writer:
-            writer.write("op", type="info", process=0, op=0, f="read_all", error="no answer")
+            for step in ("invoke", "info"):
+                writer.write("op", type=step, process=0, op=0, f="read_all", error="no answer")
         self._step(f"verify {target}")
 
     # ---- the run
@@ -521,7 +522,7 @@ def test_what_was_written_is_read_back(world: World) -> None:
     verify, after = stored.phase("verify"), stored.phase("after")
     assert verify is not None
     assert after is not None
-    assert [verify[0] <= r.time_ns <= verify[1] for r in stored.of("op") if r.source == "verify"] == [True]
+    assert [verify[0] <= r.time_ns <= verify[1] for r in stored.of("op") if r.source == "verify"] == [True, True]
     assert after[1] <= verify[0]
 
 

@@ -20,7 +20,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-WRITES = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["op", "note"]), st.integers(0, 2**62), VALUES))
+WRITES = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["probe", "note"]), st.integers(0, 2**62), VALUES))
 
 
 def written(directory: Path, writes: list[tuple[str, str, int, object]]) -> list[Path]:
@@ -81,7 +81,7 @@ def test_a_file_cut_within_a_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     seal(written(tmp_path, [("a", "note", 1, None)]), path)
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(HistoryError, match=r"line 4: this is no line of a history"):
+    with pytest.raises(HistoryError, match=r"last line: this is no line of a history"):
         History.load(path)
 
 
@@ -350,11 +350,12 @@ def test_texts_are_redacted_as_they_are_written_and_as_they_are_sealed(tmp_path:
         writer.write("note", text="a secret", detail={"secret": "secret"})
     assert "secret" not in (tmp_path / "a.jsonl").read_text()
     with HistoryWriter(tmp_path / "b.jsonl", "load") as writer:
-        writer.write("op", type="fail", process=0, op=1, f="get", value=None, error="said secret")
+        for step, error in (("invoke", None), ("fail", "said secret")):
+            writer.write("op", type=step, process=0, op=1, f="get", value=None, error=error)
     history = seal([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "history.jsonl", hush)
     assert "secret" not in (tmp_path / "history.jsonl").read_text()
     assert history.records == History.load(tmp_path / "history.jsonl").records
-    assert history.of("op")[0]["error"] == "said (-)"
+    assert history.of("op")[1]["error"] == "said (-)"
     assert history.of("note")[0]["detail"] == {"(-)": "(-)"}
     assert history.cut_off() == []
 

@@ -223,7 +223,7 @@ UNREADABLE = {
     "missing": "there is no directory old/test_a; name the directory of a run*",
     "empty": "old/test_a holds no stored run of test_a;*",
     "unfinished": "old/test_a was cut short before its history was sealed;*",
-    "truncated": "*history.jsonl, line *: this is no line of a history*",
+    "truncated": "*history.jsonl, last line: this is no line of a history*",
     "unsealed": "*history.jsonl does not end with its seal*",
     "changed": "*history.jsonl was changed after it was sealed*",
     "newer": "*history.jsonl has schema *; a newer kindstorm wrote it*",

@@ -67,15 +67,15 @@ def test_requests_stand_where_the_schedule_wanted_them() -> None:
     assert found.latency_ns.tolist() == [3 * S]
 
 
-def test_unanswered_requests_are_info_and_stray_answers_count() -> None:
-    """An invocation left open is info; an answer whose invocation was lost is counted and has no latency."""
+def test_unanswered_requests_are_info() -> None:
+    """An invocation left open is info and has no latency; an answer to nothing is no request."""
     story = Story()
     story.at(1, "op", "load", type="invoke", process=0, op=1, f="get", value=None)
     story.at(2, "op", "load", type="fail", process=0, op=2, f="get", value=None, error="refused")
     found = requests_of(story.history())
-    assert [FATES[fate] for fate in found.fate] == ["info", "fail"]
-    assert found.latency_ns.tolist() == [-1, -1]
-    assert found.errors == {1: "refused"}
+    assert [FATES[fate] for fate in found.fate] == ["info"]
+    assert found.latency_ns.tolist() == [-1]
+    assert found.errors == {}
 
 
 def test_one_id_in_two_sources_is_two_requests() -> None:
