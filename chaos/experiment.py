@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from chaos import diagnostics, interrupts, journal, steady_state
 from chaos.cluster import Cluster, scratch
 from chaos.errors import ClusterError, HarnessError, SteadyStateError
-from chaos.history import History, HistoryWriter, Json
+from chaos.history import History, HistoryWriter, Json, Segments
 from chaos.history import seal as seal_history
 from chaos.kind import PROBE_PORT
 from chaos.logs import LogKeeper
@@ -136,10 +136,7 @@ def run(
     clean = plan.redactor
     clean.spare({*plan.stack.names(), plan.scenario.partition("[")[0]})  # by its scenario it is found and judged again
     clean.learn(secrets_in(plan.stack.documents))
-    writers = {
-        name: HistoryWriter(plan.directory / f"{name}.jsonl", name, redact=clean.value)
-        for name in ("harness", "api", "probe")
-    }
+    writers = Segments(plan.directory, clean.value)
     histories: list[History] = []
     with ExitStack() as cleaning:
         # What other processes write is without secrets only once it has passed through here.
@@ -154,19 +151,17 @@ def run(
                 raise KeyboardInterrupt from error
             raise
         finally:
-            with (
-                ExitStack() as end
-            ):  # a writer whose disk is full keeps neither the others nor the seal from being tried
+            # A writer whose disk is full keeps neither the others nor the seal from being tried.
+            with ExitStack() as end:
                 end.callback(private.cleanup)
                 end.callback(lambda: histories.append(_seal(plan, writers, clients)))
-                for writer in writers.values():
-                    end.callback(writer.close)
+                end.callback(writers.close)
     return histories[0]
 
 
-def _seal(plan: Plan, writers: dict[str, HistoryWriter], clients: Path) -> History:
+def _seal(plan: Plan, writers: Segments, clients: Path) -> History:
     """One history of all segments; of the clients' files only what is without secrets gets into the directory."""
-    clean, segments = plan.redactor, [writer.path for writer in writers.values()]
+    clean, segments = plan.redactor, writers.paths
     everything = [*segments, *clients.glob("*.jsonl")]
     history = seal_history(everything, plan.directory / "history.jsonl", clean.value)
     for segment in segments:
@@ -190,7 +185,7 @@ class _Experiment:
         cluster: Cluster,
         load_factory: Callable[[], Load],
         verifier_factory: Callable[[], Verifier],
-        writers: dict[str, HistoryWriter],
+        writers: Segments,
         clients: Path,
         say: Callable[[str], None],
     ) -> None:
@@ -225,7 +220,7 @@ class _Experiment:
             undo.callback(self._read_baseline_after)
             undo.callback(self._remove)
         self._make_namespace()
-        recorder = Recorder(self.kube, self.namespace, self.writers["api"], self.cluster.require_engine)
+        recorder = Recorder(self.kube, self.namespace, self.writers, self.cluster.require_engine)
         keeper = LogKeeper(self.kube, self.namespace, self.plan.directory / "logs", self.plan.redactor, self._learn)
         recorder.listen(keeper.see)
         undo.callback(recorder.stop)
@@ -266,13 +261,14 @@ class _Experiment:
             with self.phase("before"):
                 self.pause.wait(plan.before_s)
             scene = Scene(self.cluster.name, self.kube, self.namespace, recorder, self.rng, self.cluster.require_mark)
-            with self.phase("fault"):
-                Nemesis(scene, self.writer).run(plan.faults)
-            with self.phase("recover"):
-                try:
-                    steady_state.hold(plan.steady, view)
-                except SteadyStateError as error:  # after the fault this is for the checkers to judge
-                    self.note(f"after the fault: {error}")
+            with recorder.closely():
+                with self.phase("fault"):
+                    Nemesis(scene, self.writer).run(plan.faults)
+                with self.phase("recover"):
+                    try:
+                        steady_state.hold(plan.steady, view)
+                    except SteadyStateError as error:  # after the fault this is for the checkers to judge
+                        self.note(f"after the fault: {error}")
             with self.phase("after"):
                 self.pause.wait(plan.after_s)
 

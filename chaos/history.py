@@ -14,7 +14,7 @@ Linux host share. The kinds and their fields:
               {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
               volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed};
               ``completed`` true, the last act of an experiment that came to its end.
-``clock``     ``wall_ns``: the source's wall clock at ``time_ns``; once a second.
+``clock``     ``wall_ns``: the source's wall clock at ``time_ns``; once a second, by one source of each process.
 ``phase``     ``name``, ``edge`` (begin | end). In order: deploy, steady, before, fault, recover, after, verify,
               remove. ``before``, ``fault``, ``recover`` and ``after`` lie inside the load's window and adjoin.
 ``op``        one step of one client operation: ``type`` (invoke | ok | fail | info), ``process``, ``op`` (an id
@@ -27,20 +27,37 @@ Linux host share. The kinds and their fields:
               ``target`` {kind, name, uid, ...}, ``detail``. Several pods hit at once are a target of kind Pods, with
               ``pods``: [{name, uid, node}].
 ``object``    a watched Kubernetes object changed: ``verb`` (seen | added | modified | deleted), ``object`` (Pod, Node,
-              ...), ``namespace``, ``name``, ``uid``, ``state``, by kind:
+              ...), ``namespace``, ``name``, ``uid``, ``version``, the store's revision that the change made (None in
+              older histories, and of what was found deleted after a gap), ``state``, by kind. Its time is when the
+              watch told of it. The source is the watch, ``api:<kind>``.
               Pod {phase, ready, ip, node, unschedulable (the scheduler looked for a node and found none), claims:
               [name], owner: {kind, name, uid}, deleting, created_at, labels,
               containers: [{name, id, restarts, state (waiting | running | terminated), started_at, exit_code}],
-              init_containers: the same};
-              PersistentVolumeClaim {phase, volume}; Node {ready, unschedulable, taints: ["key=value:effect"]};
+              init_containers: the same, pod_index: a StatefulSet's ordinal, conditions: {type: {status (True | False |
+              Unknown), reason, since, in the cluster's wall clock}}, grace_s, tolerations_s: {not-ready: seconds or
+              None for ever, unreachable: the same}, what is not tolerated missing, readiness: [{container,
+              initial_delay_s, period_s, timeout_s, successes, failures}]};
+              PersistentVolumeClaim {phase, volume, storage_class, deleting};
+              PersistentVolume {phase, claim: {namespace, name, uid}, storage_class, node (the only one it can be used
+              on, or None), reclaim, deleting}; Lease {holder, renewed_at, transitions}; Job {completions, active,
+              succeeded, failed, ended (Complete | Failed | None)};
+              Node {ready, unschedulable, taints: ["key=value:effect"]};
               EndpointSlice {service, endpoints: [{ip, pod, pod_uid, ready, serving, terminating}]};
-              Deployment, StatefulSet, ReplicaSet {replicas, ready_replicas, updated_replicas, generation,
-              observed_generation}; Event {reason, message, type, count, at, about: {kind, name}}, ``at`` the last
-              time in the cluster's own wall clock.
+              Deployment, StatefulSet, DaemonSet, ReplicaSet {replicas, ready_replicas, updated_replicas, generation,
+              observed_generation, selector, as it is written}; also Deployment {strategy: {type, max_surge,
+              max_unavailable}, min_ready_s}, StatefulSet {pod_management_policy, update_strategy, partition,
+              max_unavailable, current_revision, update_revision, service_name, min_ready_s};
+              Event {reason, message, type, count, at, about: {kind, name}}, ``at`` the last time in the cluster's own
+              wall clock.
 ``probe``     one reading: ``probe``, ``target``, ``send_ns``, ``receive_ns``, ``value``, ``error`` (None where it was
               answered). ``dns``, asked inside the cluster: target a name, value {answers: [ip, ...], rcode};
               ``http``, asked inside the cluster: target a URL, value {status, body}.
+``revision``  ``send_ns``, ``receive_ns``, ``revision``: a linearizable read of the store, sent and answered then. An
+              object of a higher version was published after ``send_ns``, any other before ``receive_ns``. Source
+              ``api:revision``.
 ``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between.
+``resumed``   ``what``, ``from_ns``, ``to_ns``: a watch had no connection in between and went on where it had stopped.
+              It missed nothing, but what happened then it told of only afterwards.
 ``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.
 ``closing``   the last record of a source: ``records``, how many it wrote before this one, by kind.
 ``seal``      the last record of a history: ``schema``, ``records``, how many stand before it, ``sources``, and
@@ -218,6 +235,59 @@ class HistoryWriter:
         self.close()
 
 
+class Segments:
+    """The writers of one process: each source's file, made when it is first asked for, in one folder."""
+
+    def __init__(self, folder: Path, redact: Redact | None = None) -> None:
+        self._folder = folder
+        self._redact = redact
+        self._lock = threading.Lock()
+        self._writers: dict[str, HistoryWriter] = {}
+
+    def __getitem__(self, source: str) -> HistoryWriter:
+        with self._lock:
+            if source not in self._writers:
+                path = self._folder / f"{source.replace(':', _COLON)}.jsonl"
+                self._writers[source] = HistoryWriter(path, source, redact=self._redact)
+            return self._writers[source]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files there are."""
+        with self._lock:
+            return [writer.path for writer in self._writers.values()]
+
+    def flush(self) -> None:
+        """Flush all; raises HistoryError as a writer does."""
+        with self._lock:
+            writers = list(self._writers.values())
+        for writer in writers:
+            writer.flush()
+
+    def close(self) -> None:
+        """Close all, also after one that raises HistoryError."""
+        with ExitStack() as end:
+            for writer in self._writers.values():
+                end.callback(writer.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_COLON = "+"
+"""Stands for the colon of a source in the name of its file: not every file system and archive takes one."""
+
+
+def source_of(segment: Path) -> str:
+    """The source whose file this is."""
+    return segment.stem.replace(_COLON, ":")
+
+
 def read_records(path: Path) -> Iterator[Record]:
     """The records of one file, in file order; raises HistoryError naming the file and line where it is broken."""
     with path.open("rb") as lines:
@@ -287,7 +357,7 @@ def seal(segments: Iterable[Path], destination: Path, redact: Redact | None = No
                     digest.update(line)
                     file.write(line)
                 # A segment whose disk took nothing of it is named, so that it counts as cut off.
-                sources = sorted(told.sources | {each.path.stem for each in opened if not each.offsets})
+                sources = sorted(told.sources | {source_of(each.path) for each in opened if not each.offsets})
                 content = {"schema": SCHEMA, "records": sum(len(each.offsets) for each in opened), "sources": sources}
                 mark = _with_digest(Record(told.end_ns, "harness", "seal", content), digest)
                 told.add(mark)

@@ -34,10 +34,15 @@ WATCH_S = 10
 """How long one connection of a watch lasts: a server that died in silence is noticed soon after."""
 RETRY_S = 0.2
 
+NOWHERE = "kindstorm-nowhere"
+"""A namespace that nobody makes."""
+REVISION_S = 2
+
 API_VERSIONS = {
     "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "Job": "batch/v1",
     "Lease": "coordination.k8s.io/v1",
     "ReplicaSet": "apps/v1",
     "StatefulSet": "apps/v1",
@@ -69,11 +74,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of a watch: seen (listed) | added | modified | deleted | synced | gap, at a monotonic time in ns."""
+    """One step of a watch: seen (listed) | added | modified | deleted | synced | resumed | gap, at a monotonic ns.
+
+    ``version`` is that of the change (0: nobody told), of a gap the last one that was told before it.
+    """
 
     verb: str
     time_ns: int
     seen: Seen | None = None
+    version: int = 0
     from_ns: int = 0
 
 
@@ -261,6 +270,20 @@ class Kube:
         answer = self._ask("get /version", lambda: http.request("GET", url, timeout=REQUEST_S, retries=False))
         return str(orjson.loads(answer.data)["gitVersion"])
 
+    def revision(self) -> int:
+        """The store's revision at a moment between this call and its answer; raises ClusterError.
+
+        A list without a resourceVersion is answered for the moment of the question, and its own resourceVersion is
+        the revision of the store that it was read at. Of kinds that the API server keeps in a cache it waits until the
+        cache has caught up, which for a quiet kind takes up to 100 ms (``progressRequestPeriod``). Events are the one
+        kind it keeps none of (``specialDefaultResourcePrefixes`` and ``DefaultWatchCacheSizes`` in
+        k8s.io/kubernetes/pkg/kubeapiserver/default_storage_factory_builder.go), so theirs is read straight from etcd,
+        linearizable, and carries the header's revision (``GetList`` in k8s.io/apiserver/pkg/storage/etcd3/store.go).
+        Both are so in 1.36 and in 1.37. All kinds share one etcd and so one count.
+        """
+        body = self._read(f"/api/v1/namespaces/{NOWHERE}/events?limit=1", REVISION_S)
+        return int(body["metadata"]["resourceVersion"])
+
     def log(self, pod: str, namespace: str, container: str, timeout_s: float, **options: str) -> LogStream:
         """What a container has written, with times; raises ClusterError where that is not to be had.
 
@@ -394,7 +417,12 @@ def _reason(error: Exception) -> str:
 
 
 class Watch:
-    """A list, then every change after it. Resumes after disconnects; what may have been missed is a ``gap``."""
+    """A list, then every change after it, in their order and each once.
+
+    A connection that breaks is taken up behind the last version that was told. That misses nothing; what happened
+    meanwhile is only told late, which ``resumed`` says. A server that no longer knows that version (410 Gone: a new API
+    server, or a long break) makes it list anew, and what came and went in between was missed: a ``gap``.
+    """
 
     def __init__(self, kind: str, url: str, http: Any) -> None:
         self.kind = kind
@@ -404,8 +432,11 @@ class Watch:
         self._stream: Any = None
         self._version = ""
         self._known: dict[str, Seen] = {}
-        self.alive_ns = 0
-        """When the connection last showed that it lives, in monotonic ns; 0 before it ever did."""
+        self.told_ns = 0
+        """When it last told a version, in monotonic ns; 0 before it ever did. Up to that version it told everything."""
+        self.told = 0
+        """That version."""
+        self._alive_ns = 0
 
     def close(self) -> None:
         """End the watch at once; the iteration stops."""
@@ -418,53 +449,50 @@ class Watch:
     def __iter__(self) -> Iterator[Change]:
         """Yields ``seen`` for what is there, ``synced``, then each change as it arrives.
 
-        A connection that ends otherwise than the server promised leaves a ``gap``, from the last sign of life to
-        the moment the watch is whole again, or is closed: changes may have been missed, or stamped too late.
+        ``resumed`` and ``gap`` begin with ``from_ns`` and end with their own time. A watch that is closed while it is
+        broken ends with a gap.
         """
-        first, broken = True, False
+        broken = False
         while not self._closed.is_set():
             try:
                 if not self._version:
-                    changes = list(self._relist(first))
-                    broken = not first
-                    yield from changes
-                    yield Change("synced", time.monotonic_ns())
-                    first = False
+                    yield from self._relist()
                 for change in self._follow():
                     if broken:
-                        yield self._gap()
+                        yield Change("resumed", time.monotonic_ns(), from_ns=self._alive_ns)
                         broken = False
                     if change is not None:
                         yield change
-            except (urllib3.exceptions.HTTPError, OSError, _Expired):
-                broken = broken or not self._closed.is_set()
+            except (urllib3.exceptions.HTTPError, OSError, _Refused):
+                broken = (broken or not self._closed.is_set()) and self.told_ns > 0
                 self._closed.wait(RETRY_S)
         if broken:
-            yield self._gap()
+            yield self._gap(time.monotonic_ns())
 
-    def _gap(self) -> Change:
-        now = time.monotonic_ns()
-        return Change("gap", now, from_ns=self.alive_ns or now)
+    def _gap(self, now: int) -> Change:
+        return Change("gap", now, version=self.told, from_ns=self.told_ns)
 
-    def _relist(self, first: bool) -> Iterator[Change]:
+    def _relist(self) -> Iterator[Change]:
         answer = self._http.request("GET", self._url, timeout=REQUEST_S, retries=False)
         if answer.status != 200:
-            raise _Expired
+            raise _Refused
         body = orjson.loads(answer.data)
-        now = time.monotonic_ns()
-        self.alive_ns = self.alive_ns or now
-        current = {}
-        for item in body["items"]:
-            seen = Seen.of(item, self.kind)
-            current[seen.uid] = seen
-            known = self._known.get(seen.uid)
-            if first or known is None or known.version != seen.version:
-                yield Change("seen", now, seen)
-        for uid, seen in self._known.items():
+        now = self._alive_ns = time.monotonic_ns()
+        current = {item["metadata"]["uid"]: Seen.of(item, self.kind) for item in body["items"]}
+        known, self._known = self._known, current
+        if self.told_ns:
+            yield self._gap(now)
+        self._tell(body["metadata"]["resourceVersion"], now)
+        for uid, seen in current.items():
+            if uid not in known or known[uid].version != seen.version:
+                yield Change("seen", now, seen, int(seen.version))
+        for uid, seen in known.items():
             if uid not in current:
                 yield Change("deleted", now, seen)
-        self._known = current
-        self._version = body["metadata"]["resourceVersion"]
+        yield Change("synced", now)
+
+    def _tell(self, version: str, now: int) -> None:
+        self._version, self.told, self.told_ns = version, int(version), now
 
     def _follow(self) -> Iterator[Change | None]:
         """The changes of one connection; None once it is open. Returns when the server ends it as asked."""
@@ -473,33 +501,38 @@ class Watch:
         stream = self._http.request("GET", self._url + query, preload_content=False, timeout=timeout, retries=False)
         self._stream = stream
         try:
-            if stream.status != 200:
-                self._version = ""
-                raise _Expired
+            self._require(stream.status)
             yield None
-            self.alive_ns = time.monotonic_ns()
+            self._alive_ns = time.monotonic_ns()
             if self._closed.is_set():  # closed before there was a stream to end
                 return
             rest = b""
             for part in stream.stream(1 << 16, decode_content=True):
                 if self._closed.is_set():  # a TLS socket that was shut down gives what it gets undeciphered
                     return
-                now = self.alive_ns = time.monotonic_ns()
+                now = self._alive_ns = time.monotonic_ns()
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
                     change = self._change(orjson.loads(line), now)
                     if change is not None:
                         yield change
-            self.alive_ns = time.monotonic_ns()
+            self._alive_ns = time.monotonic_ns()
         finally:
             stream.close()
 
-    def _change(self, event: dict[str, Any], now: int) -> Change | None:
-        if event["type"] == "ERROR":
+    def _require(self, status: int) -> None:
+        """Raise unless the server goes on. Only 410 says that it cannot; any other refusal may pass."""
+        if status == 410:
             self._version = ""
-            raise _Expired
+        if status != 200:
+            raise _Refused
+
+    def _change(self, event: dict[str, Any], now: int) -> Change | None:
         raw = event["object"]
-        self._version = raw["metadata"]["resourceVersion"]
+        if event["type"] == "ERROR":
+            self._require(raw.get("code", 500))
+        version = raw["metadata"]["resourceVersion"]
+        self._tell(version, now)
         if event["type"] == "BOOKMARK":
             return None
         seen = Seen.of(raw, self.kind)
@@ -507,8 +540,8 @@ class Watch:
             self._known.pop(seen.uid, None)
         else:
             self._known[seen.uid] = seen
-        return Change(event["type"].lower(), now, seen)
+        return Change(event["type"].lower(), now, seen, int(version))
 
 
-class _Expired(Exception):
-    """The server no longer knows the version to go on from: list again."""
+class _Refused(Exception):
+    """The server does not go on with this watch now."""

@@ -1,6 +1,6 @@
 """Watches the cluster into the history, and keeps the present picture for whoever waits on it.
 
-One thread a kind. Nothing here polls: a wait is woken by the change it waits for.
+One thread a kind, and one for the revision clock. A wait is woken by the change it waits for.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Self, TypeVar
 
 from chaos.errors import WaitTimeout
-from chaos.history import HistoryWriter
+from chaos.history import Segments
 from chaos.kube import Change, Kube, Seen, Watch
+from chaos.revision import SOURCE as REVISION
+from chaos.revision import RevisionClock
 from chaos.waiting import poll
 
 Value = TypeVar("Value")
@@ -26,9 +29,11 @@ NAMESPACED = (
     "Deployment",
     "DaemonSet",
     "ReplicaSet",
+    "Job",
     "Event",
 )
-GLOBAL = ("Node",)
+GLOBAL = ("Node", "PersistentVolume", "Lease")
+"""Watched everywhere: leases are the nodes' and those of Kubernetes' own leaders."""
 SYNC_S = 30
 CONFIRM_S = 10
 CLOCK_S = 1.0
@@ -37,14 +42,17 @@ ENGINE_S = 5.0
 
 
 class Recorder:
-    """Records every change of the watched kinds in one namespace, and of the nodes, from start to stop."""
+    """Records every change of the watched kinds in one namespace, and of what belongs to none, from start to stop.
+
+    Each watch is a source of its own, ``api:<kind>``; so is the revision clock.
+    """
 
     def __init__(
-        self, kube: Kube, namespace: str, writer: HistoryWriter, require_engine: Callable[[], None] = lambda: None
+        self, kube: Kube, namespace: str, writers: Segments, require_engine: Callable[[], None] = lambda: None
     ) -> None:
         self._kube = kube
         self._namespace = namespace
-        self._writer = writer
+        self._writers = writers
         self._objects: dict[tuple[str, str], Seen] = {}
         self._changed = threading.Condition()
         self._synced: set[str] = set()
@@ -57,6 +65,8 @@ class Recorder:
             threading.Thread(target=self._record, args=(watch,), name=f"watch-{watch.kind}", daemon=True)
             for watch in self._watches
         ]
+        self._revisions = RevisionClock(kube.revision, writers[REVISION], self._fail)
+        self._threads.append(self._revisions.thread)
         self._threads.append(threading.Thread(target=self._tick, name="clock", daemon=True))
         self._require_engine = require_engine
         self._threads.append(threading.Thread(target=self._ask_for_engine, name="engine", daemon=True))
@@ -64,6 +74,10 @@ class Recorder:
     def listen(self, listener: Callable[[Change], None]) -> None:
         """Call this with every change, in the thread of its watch, which it must not hold up; before the start."""
         self._listeners.append(listener)
+
+    def closely(self) -> AbstractContextManager[None]:
+        """While this lasts, changes are placed in time as narrowly as the revision clock can."""
+        return self._revisions.closely()
 
     def start(self) -> Self:
         """Start all watches and return once each has listed what is there."""
@@ -77,12 +91,13 @@ class Recorder:
         """End all watches; a defect in one of them is raised here at the latest.
 
         Before, each watch must have seen what the API server says is there now: a watch that fell silent leaves a
-        gap from its last sign of life, so that nobody takes its silence for peace.
+        gap from when it last told something, so that nobody takes its silence for peace.
         """
         if self._failed is None:
             with ThreadPoolExecutor(len(self._watches)) as pool:  # side by side: a dead API server confirms none
                 list(pool.map(self._confirm, self._watches))
         self._stop.set()
+        self._revisions.stop()
         for watch in self._watches:
             watch.close()
         for thread in self._threads:
@@ -105,7 +120,7 @@ class Recorder:
             poll(differing, lambda found: not found, timeout_s=CONFIRM_S, what=what)
         except WaitTimeout:
             now = time.monotonic_ns()
-            self._writer.write("gap", what=f"watch {watch.kind}", from_ns=watch.alive_ns or now, to_ns=now)
+            self._write(watch.kind, Change("gap", now, version=watch.told, from_ns=watch.told_ns or now))
 
     def check(self) -> None:
         """Raise what has gone wrong with the watching, for who waits on something else meanwhile."""
@@ -151,13 +166,16 @@ class Recorder:
             self._fail(error)
 
     def _write(self, kind: str, change: Change) -> None:
-        seen = change.seen
-        if change.verb == "gap":
-            self._writer.write(
-                "gap", time_ns=change.time_ns, what=f"watch {kind}", from_ns=change.from_ns, to_ns=change.time_ns
+        writer, seen = self._writers[f"api:{kind}"], change.seen
+        if change.verb in ("gap", "resumed"):
+            known = self._revisions.unpublished_ns(change.version) if change.verb == "gap" else None
+            from_ns = min(known or change.from_ns, change.time_ns)
+            writer.write(
+                change.verb, time_ns=change.time_ns, what=f"watch {kind}", from_ns=from_ns, to_ns=change.time_ns
             )
         elif seen is not None:
-            self._writer.write(
+            version = {"version": change.version} if change.version else {}
+            writer.write(
                 "object",
                 time_ns=change.time_ns,
                 verb=change.verb,
@@ -165,6 +183,7 @@ class Recorder:
                 namespace=seen.namespace,
                 name=seen.name,
                 uid=seen.uid,
+                **version,
                 state=seen.state,
             )
 
@@ -183,8 +202,8 @@ class Recorder:
     def _tick(self) -> None:
         try:
             while not self._stop.wait(CLOCK_S):
-                self._writer.clock()
-                self._writer.flush()
+                self._writers[REVISION].clock()
+                self._writers.flush()
         except BaseException as error:  # noqa: BLE001 - as in _record
             self._fail(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import random
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ class ScriptedWatch:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.closed = False
-        self.alive_ns = 0
+        self.told_ns = self.told = 0
         self.there: dict[str, Seen] = {}
         self._queue: queue.Queue[Change | BaseException | None] = queue.Queue()
 
@@ -131,6 +132,11 @@ class FakeKube:
         self.untold: list[Seen] = []
         self.without_namespace: set[str] = set()
         self.before_change: Callable[[str], None] = lambda _: None
+        self.revisions = itertools.count(1000)
+
+    def revision(self) -> int:
+        """Another one each time."""
+        return next(self.revisions)
 
     def watch(self, kind: str, namespace: str | None = None) -> ScriptedWatch:
         """A scripted watch that has listed nothing; of a kind in ``mute`` it never says so."""

@@ -20,6 +20,7 @@ from chaos.history import History, HistoryWriter, Json
 from chaos.history import seal as seal_history
 from chaos.kube import ApiRefusal, Change, Seen
 from chaos.probes.inside import Reading
+from chaos.recorder import GLOBAL, NAMESPACED
 from chaos.stack import Stack
 from chaos.steady_state import WORKLOADS_READY, Condition
 from chaos.targets import one
@@ -92,8 +93,11 @@ class StackKube(FakeKube):
         seen = pod(f"nginx-5f-{uid}", uid, owner="ReplicaSet/nginx-5f")
         self.watches["Pod"].feed(Change(verb, 1, seen))
 
-    def delete(self, kind: str, name: str, _namespace: str | None = None, *, uid: str | None = None) -> bool:
+    def delete(
+        self, kind: str, name: str, _namespace: str | None = None, *, uid: str | None = None, force: bool = False
+    ) -> bool:
         """See Kube."""
+        assert not force
         assert (uid is None) == (kind == "Namespace")
         self.done.append(f"delete {kind}")
         if kind == "Namespace":
@@ -337,7 +341,8 @@ def test_a_whole_experiment(world: World) -> None:
     stored = world.stored()
     assert stored.records == history.records
     assert phases(stored) == world.said == PHASES
-    assert {r.source for r in stored.records} == {"harness", "api", "probe", "load"}
+    watches = {f"api:{kind}" for kind in (*NAMESPACED, *GLOBAL)}
+    assert {r.source for r in stored.records} == {"harness", "api:revision", "probe", "load", *watches}
     assert [r["edge"] for r in stored.of("fault")] == ["inject", "injected", "effect", "heal", "healed"]
     fault, window = stored.faults()[0], stored.phase("fault")
     assert window is not None

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from chaos.checkers import Outcome, Verdict, judge
 from chaos.errors import HistoryError
-from chaos.history import SCHEMA, History, HistoryWriter, Json, Record, read_records, seal, without_generated_suffix
+from chaos.history import (
+    SCHEMA,
+    History,
+    HistoryWriter,
+    Json,
+    Record,
+    Segments,
+    read_records,
+    seal,
+    without_generated_suffix,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
@@ -122,6 +132,20 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seal(segments, path)
     assert History.load(path).cut_off() == []
     return path
+
+
+def test_each_source_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Under a name that any file system takes; sealed, its source is whole again, also where its disk took nothing."""
+    with Segments(tmp_path) as writers:
+        assert writers["api:Pod"] is writers["api:Pod"]
+        writers["api:Pod"].write("note", text="a")
+        writers["load"].flush()
+    assert sorted(path.name for path in writers.paths) == ["api+Pod.jsonl", "load.jsonl"]
+    (tmp_path / "load.jsonl").unlink()
+    (tmp_path / "api+Node.jsonl").touch()
+    history = seal(sorted(tmp_path.glob("*.jsonl")), tmp_path / "history.jsonl")
+    assert [r["text"] for r in history.of("note") if r.source == "api:Pod"] == ["a"]
+    assert history.cut_off() == ["api:Node has no closing record"]
 
 
 def refused(data: bytes) -> str:

@@ -129,6 +129,17 @@ def test_what_is_refused_is_said(server: Server, kube: Kube) -> None:
         list(kube.secrets("ns"))
 
 
+def test_the_stores_revision(server: Server, kube: Kube) -> None:
+    """It is that of a list of the one uncached kind, for the moment of asking, where there is nothing to list."""
+    path = "/api/v1/namespaces/kindstorm-nowhere/events"
+    server.found[path] = {"metadata": {"resourceVersion": "4711"}, "items": []}
+    assert kube.revision() == 4711
+    assert server.queries[-1] == {"limit": ["1"]}
+    del server.found[path]
+    with pytest.raises(ApiRefusal):
+        kube.revision()
+
+
 def test_a_log_is_read_with_times_and_options(server: Server, kube: Kube) -> None:
     """To its end, where the server ends it."""
     stream = kube.log("web-0", "ns", "app", 5, previous="true", sinceTime="T1")

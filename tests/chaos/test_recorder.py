@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_fakes import NAMESPACE, FakeKube, ScriptedWatch, pod
+from cluster_fakes import NAMESPACE, FakeKube, ScriptedWatch, node, pod
 
 from chaos.errors import ClusterError, WaitTimeout
-from chaos.history import HistoryWriter, Record, read_records
+from chaos.history import Record, Segments, read_records, seal
 from chaos.kube import Change, Seen
 from chaos.recorder import GLOBAL, NAMESPACED, Recorder
 
@@ -27,26 +27,26 @@ def kube() -> FakeKube:
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> HistoryWriter:
+def writers(tmp_path: Path) -> Segments:
     """Where the records go."""
-    return HistoryWriter(tmp_path / "api.jsonl", "api")
+    return Segments(tmp_path)
 
 
 @pytest.fixture
-def recorder(kube: FakeKube, writer: HistoryWriter) -> Iterator[Recorder]:
+def recorder(kube: FakeKube, writers: Segments) -> Iterator[Recorder]:
     """A recorder that runs; stopped after the test where the test did not."""
     fake: Any = kube
-    running = Recorder(fake, NAMESPACE, writer).start()
+    running = Recorder(fake, NAMESPACE, writers).start()
     yield running
     if any(thread.is_alive() for thread in running._threads):
         with contextlib.suppress(KeyError, ValueError):  # what a test let a watch crash with
             running.stop()
 
 
-def records(writer: HistoryWriter, kind: str) -> list[Record]:
+def records(writers: Segments, kind: str) -> list[Record]:
     """What was written of one kind."""
-    writer.close()
-    return [r for r in read_records(writer.path) if r.kind == kind]
+    writers.close()
+    return [r for path in writers.paths for r in read_records(path) if r.kind == kind]
 
 
 def there(name: str) -> Any:
@@ -90,13 +90,13 @@ def test_the_picture_follows_the_changes(kube: FakeKube, recorder: Recorder) -> 
 
 
 def test_the_start_waits_for_every_first_list(
-    kube: FakeKube, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+    kube: FakeKube, writers: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A watch that never lists keeps the start from returning."""
     kube.mute = {"Node"}
     monkeypatch.setattr("chaos.recorder.SYNC_S", 0.2)
     fake: Any = kube
-    broken = Recorder(fake, NAMESPACE, writer)
+    broken = Recorder(fake, NAMESPACE, writers)
     with pytest.raises(WaitTimeout, match="first lists of all watches"):
         broken.start()
     broken.stop()
@@ -128,42 +128,89 @@ def test_a_crash_that_nobody_waited_on_is_raised_by_stop(kube: FakeKube, recorde
     assert all(watch.closed for watch in kube.watches.values())
 
 
-def test_changes_are_written(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:
+def test_changes_are_written(kube: FakeKube, recorder: Recorder, writers: Segments) -> None:
     """Each change is a record with its own time; synced is none."""
     kube.watches["Pod"].feed(Change("seen", 11, pod("web-0")), Change("deleted", 12, pod("web-0")))
     recorder.stop()
-    seen, deleted = records(writer, "object")
+    seen, deleted = records(writers, "object")
     assert (seen.time_ns, deleted.time_ns) == (11, 12)
     assert (seen["verb"], deleted["verb"]) == ("seen", "deleted")
     assert (seen["object"], seen["namespace"], seen["name"], seen["uid"]) == ("Pod", NAMESPACE, "web-0", "web-0-a")
     assert seen["state"] == pod("web-0").state
 
 
-def test_a_gap_is_written(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:
+def test_each_watch_is_a_source_of_its_own(
+    kube: FakeKube, recorder: Recorder, writers: Segments, tmp_path: Path
+) -> None:
+    """A record says which watch told it and which revision made it; all of them close, also those that told nothing."""
+    kube.watches["Pod"].feed(Change("added", 11, pod("web-0"), version=7), Change("deleted", 12, pod("web-0")))
+    kube.watches["Node"].feed(Change("added", 13, node("worker"), version=8))
+    recorder.stop()
+    writers.close()
+    history = seal(writers.paths, tmp_path / "history.jsonl")
+    told = [(r.source, r["verb"], r.get("version")) for r in history.of("object")]
+    assert told == [("api:Pod", "added", 7), ("api:Pod", "deleted", None), ("api:Node", "added", 8)]
+    watches = {f"api:{kind}" for kind in (*NAMESPACED, *GLOBAL)}
+    assert {r.source for r in history.of("closing")} == {*watches, "api:revision"}
+    assert history.cut_off() == []
+
+
+def test_a_blind_stretch_is_written(kube: FakeKube, recorder: Recorder, writers: Segments) -> None:
+    """A watch that was taken up again missed nothing: it says how long it was blind, and has no gap."""
+    kube.watches["Node"].feed(Change("resumed", 20, from_ns=15))
+    recorder.stop()
+    assert records(writers, "gap") == []
+    (resumed,) = records(writers, "resumed")
+    assert (resumed.time_ns, resumed["what"], resumed["from_ns"], resumed["to_ns"]) == (20, "watch Node", 15, 20)
+
+
+def test_the_revision_clock_bounds_a_gap(kube: FakeKube, recorder: Recorder, writers: Segments) -> None:
+    """It begins where the last version that was told was certainly still the last, whenever the watch told it."""
+
+    def read(_: Recorder) -> int | None:
+        return recorder._revisions.unpublished_ns(1_000_000)
+
+    deadline = threading.Event()
+    while not (known := read(recorder)):
+        assert not deadline.wait(0.01)
+    recorder._revisions.stop()
+    recorder._revisions.thread.join(LONG_S)
+    known = read(recorder)
+    assert known is not None
+    kube.watches["Node"].feed(Change("gap", known + 50, version=1_000_000, from_ns=known - 40))
+    kube.watches["Pod"].feed(Change("gap", known + 50, version=999, from_ns=known - 40))
+    recorder.stop()
+    assert {gap["what"]: gap["from_ns"] - known for gap in records(writers, "gap")} == {
+        "watch Node": 0,
+        "watch Pod": -40,
+    }
+
+
+def test_a_gap_is_written(kube: FakeKube, recorder: Recorder, writers: Segments) -> None:
     """What a watch may have missed is a gap record with both ends and the watch's name."""
     kube.watches["Node"].feed(Change("gap", 20, from_ns=15))
     recorder.stop()
-    (gap,) = records(writer, "gap")
+    (gap,) = records(writers, "gap")
     assert (gap.time_ns, gap["what"], gap["from_ns"], gap["to_ns"]) == (20, "watch Node", 15, 20)
 
 
-@pytest.mark.parametrize("alive_ns", [0, 77])
+@pytest.mark.parametrize("told_ns", [0, 77])
 def test_a_watch_that_fell_silent_is_a_gap(
-    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch, alive_ns: int
+    kube: FakeKube, recorder: Recorder, writers: Segments, monkeypatch: pytest.MonkeyPatch, told_ns: int
 ) -> None:
     """What the API server has and the watch never told is a gap from its last sign of life to now."""
     monkeypatch.setattr("chaos.recorder.CONFIRM_S", 0)
     kube.untold = [pod("web-0")]
-    kube.watches["Pod"].alive_ns = alive_ns
+    kube.watches["Pod"].told_ns = told_ns
     recorder.stop()
-    (gap,) = records(writer, "gap")
+    (gap,) = records(writers, "gap")
     assert gap["what"] == "watch Pod"
-    assert gap["from_ns"] == (alive_ns or gap["to_ns"]) <= gap["to_ns"] <= gap.time_ns
+    assert gap["from_ns"] == (told_ns or gap["to_ns"]) <= gap["to_ns"] <= gap.time_ns
 
 
 @pytest.mark.parametrize("change", ["older version", "still there"])
 def test_a_watch_that_lags_is_a_gap(
-    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch, change: str
+    kube: FakeKube, recorder: Recorder, writers: Segments, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """Another version, or an object that is gone from the API server, differs as well."""
     monkeypatch.setattr("chaos.recorder.CONFIRM_S", 0)
@@ -172,11 +219,11 @@ def test_a_watch_that_lags_is_a_gap(
     newer = [replace(pod("web-0"), version="2")] if change == "older version" else []
     kube.watches["Pod"].there = {seen.uid: seen for seen in newer}
     recorder.stop()
-    assert [gap["what"] for gap in records(writer, "gap")] == ["watch Pod"]
+    assert [gap["what"] for gap in records(writers, "gap")] == ["watch Pod"]
 
 
 def test_a_watch_that_catches_up_is_no_gap(
-    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+    kube: FakeKube, recorder: Recorder, writers: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stop waits for what is under way, and its record is in the history."""
     listed = kube.list
@@ -194,12 +241,12 @@ def test_a_watch_that_catches_up_is_no_gap(
     recorder.stop()
     assert asked.count("Pod") >= 2
     assert set(asked) == {*NAMESPACED, *GLOBAL}
-    assert [r["name"] for r in records(writer, "object")] == ["web-0"]
-    assert records(writer, "gap") == []
+    assert [r["name"] for r in records(writers, "object")] == ["web-0"]
+    assert records(writers, "gap") == []
 
 
 def test_an_api_server_that_is_gone_confirms_nothing(
-    kube: FakeKube, recorder: Recorder, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+    kube: FakeKube, recorder: Recorder, writers: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every watch has a gap then, and the stop ends all of them."""
 
@@ -209,7 +256,7 @@ def test_an_api_server_that_is_gone_confirms_nothing(
     monkeypatch.setattr("chaos.recorder.CONFIRM_S", 0)
     monkeypatch.setattr(kube, "list", away)
     recorder.stop()
-    assert {gap["what"] for gap in records(writer, "gap")} == {f"watch {kind}" for kind in (*NAMESPACED, *GLOBAL)}
+    assert {gap["what"] for gap in records(writers, "gap")} == {f"watch {kind}" for kind in (*NAMESPACED, *GLOBAL)}
     assert all(watch.closed for watch in kube.watches.values())
 
 
@@ -224,7 +271,7 @@ def test_a_thread_that_does_not_end_is_told(
     ScriptedWatch.close(kube.watches["Event"])
 
 
-def test_a_crash_of_the_clock_is_raised(kube: FakeKube, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_of_the_clock_is_raised(kube: FakeKube, writers: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk under the clock's records wakes who waits, and the stop raises it."""
 
     def full() -> None:
@@ -232,8 +279,8 @@ def test_a_crash_of_the_clock_is_raised(kube: FakeKube, writer: HistoryWriter, m
 
     monkeypatch.setattr("chaos.recorder.CLOCK_S", 0.01)
     fake: Any = kube
-    running = Recorder(fake, NAMESPACE, writer).start()
-    monkeypatch.setattr(writer, "clock", full)
+    running = Recorder(fake, NAMESPACE, writers).start()
+    monkeypatch.setattr(writers["api:revision"], "clock", full)
     with pytest.raises(OSError, match="disk full"):
         running.wait(lambda _: None, LONG_S, "never")
     with pytest.raises(OSError, match="disk full"):
@@ -243,20 +290,20 @@ def test_a_crash_of_the_clock_is_raised(kube: FakeKube, writer: HistoryWriter, m
 def test_it_watches_what_the_history_promises() -> None:
     """All kinds of the history's contract are watched."""
     workloads = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
-    promised = {"Pod", "PersistentVolumeClaim", "Node", "EndpointSlice", "Event"}
+    promised = {"Pod", "PersistentVolumeClaim", "PersistentVolume", "Node", "Lease", "Job", "EndpointSlice", "Event"}
     assert promised | workloads == {*NAMESPACED, *GLOBAL}
 
 
-def test_stop_closes_all_watches(kube: FakeKube, recorder: Recorder, writer: HistoryWriter) -> None:
+def test_stop_closes_all_watches(kube: FakeKube, recorder: Recorder, writers: Segments) -> None:
     """After the stop no thread writes any more: the writer can be closed."""
     recorder.stop()
     assert all(watch.closed for watch in kube.watches.values())
     assert not [t for t in recorder._threads if t.is_alive()]
-    writer.close()
+    writers.close()
 
 
 def test_an_engine_that_is_gone_ends_every_wait(
-    kube: FakeKube, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+    kube: FakeKube, writers: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wait under way is woken, a wait on something else can ask, and the stop confirms nothing any more."""
     monkeypatch.setattr("chaos.recorder.ENGINE_S", 0.01)
@@ -267,7 +314,7 @@ def test_an_engine_that_is_gone_ends_every_wait(
             raise ClusterError("the engine is gone")
 
     fake: Any = kube
-    running = Recorder(fake, NAMESPACE, writer, require).start()
+    running = Recorder(fake, NAMESPACE, writers, require).start()
     running.check()
     gone.set()
     with pytest.raises(ClusterError, match="the engine is gone"):

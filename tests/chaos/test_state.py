@@ -13,7 +13,7 @@ RUNNING_POD: dict[str, Any] = {
     "metadata": {
         "name": "web-0",
         "creationTimestamp": "2026-01-01T00:00:00Z",
-        "labels": {"app": "web"},
+        "labels": {"app": "web", "apps.kubernetes.io/pod-index": "0"},
         "ownerReferences": [
             {"kind": "Other", "name": "no", "uid": "1"},
             {"kind": "StatefulSet", "name": "web", "uid": "2", "controller": True, "apiVersion": "apps/v1"},
@@ -21,6 +21,16 @@ RUNNING_POD: dict[str, Any] = {
     },
     "spec": {
         "nodeName": "worker",
+        "terminationGracePeriodSeconds": 30,
+        "tolerations": [
+            {
+                "key": "node.kubernetes.io/not-ready",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": 5,
+            },
+        ],
+        "containers": [{"name": "nginx", "readinessProbe": {"periodSeconds": 2}}, {"name": "side"}],
         "volumes": [
             {"name": "conf", "configMap": {"name": "c"}},
             {"name": "data", "persistentVolumeClaim": {"claimName": "data-web-0"}},
@@ -29,7 +39,10 @@ RUNNING_POD: dict[str, Any] = {
     "status": {
         "phase": "Running",
         "podIP": "10.1.1.1",
-        "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}],
+        "conditions": [
+            {"type": "Initialized", "status": "True"},
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:02Z", "reason": "R"},
+        ],
         "containerStatuses": [
             {
                 "name": "nginx",
@@ -54,7 +67,24 @@ def test_a_running_pod() -> None:
         "owner": {"kind": "StatefulSet", "name": "web", "uid": "2"},
         "deleting": False,
         "created_at": "2026-01-01T00:00:00Z",
-        "labels": {"app": "web"},
+        "labels": {"app": "web", "apps.kubernetes.io/pod-index": "0"},
+        "pod_index": 0,
+        "conditions": {
+            "Initialized": {"status": "True", "reason": None, "since": None},
+            "Ready": {"status": "True", "reason": "R", "since": "2026-01-01T00:00:02Z"},
+        },
+        "grace_s": 30,
+        "tolerations_s": {"not-ready": 5},
+        "readiness": [
+            {
+                "container": "nginx",
+                "initial_delay_s": 0,
+                "period_s": 2,
+                "timeout_s": 1,
+                "successes": 1,
+                "failures": 3,
+            }
+        ],
         "containers": [
             {
                 "name": "nginx",
@@ -77,6 +107,32 @@ def test_a_pod_of_which_nothing_is_known_yet() -> None:
     assert state["deleting"] is False
     assert [state[key] for key in ("phase", "ip", "node", "owner", "created_at")] == [None] * 5
     assert (state["claims"], state["containers"], state["labels"]) == ([], [], {})
+    assert (state["pod_index"], state["grace_s"], state["readiness"]) == (None, None, [])
+    assert state["conditions"] == state["tolerations_s"] == {}
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "kept"),
+    [
+        ([{"operator": "Exists"}], {"not-ready": None, "unreachable": None}),
+        ([{"operator": "Exists", "effect": "NoSchedule"}], {}),
+        ([{"key": "node.kubernetes.io/unreachable", "value": "x"}], {}),
+        ([{"key": "node.kubernetes.io/unreachable", "tolerationSeconds": -1}], {"unreachable": 0}),
+        (
+            [
+                {"operator": "Exists", "tolerationSeconds": 9},
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 3},
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists"},
+            ],
+            {"not-ready": 3, "unreachable": 9},
+        ),
+    ],
+    ids=["all for ever", "another effect", "another value", "at once", "the shortest of several"],
+)
+def test_how_long_a_lost_node_is_borne(tolerations: list[dict[str, Any]], kept: dict[str, Any]) -> None:
+    """As Kubernetes matches them: a missing key is every taint, a missing effect every effect."""
+    raw = pod_json("web-0") | {"spec": {"tolerations": tolerations}}
+    assert state_of("Pod", raw)["tolerations_s"] == kept
 
 
 def test_an_owner_that_does_not_control_is_none() -> None:
@@ -134,9 +190,61 @@ def test_container_states(state: dict[str, Any] | None, told: tuple[Any, ...]) -
 
 def test_a_claim() -> None:
     """Bound to its volume, and before that to none."""
-    bound = {"metadata": {}, "spec": {"volumeName": "pv-1"}, "status": {"phase": "Bound"}}
-    assert state_of("PersistentVolumeClaim", bound) == {"phase": "Bound", "volume": "pv-1"}
-    assert state_of("PersistentVolumeClaim", {"metadata": {}}) == {"phase": None, "volume": None}
+    spec = {"volumeName": "pv-1", "storageClassName": "standard"}
+    bound = {"metadata": {"deletionTimestamp": "t"}, "spec": spec, "status": {"phase": "Bound"}}
+    kept = {"phase": "Bound", "volume": "pv-1", "storage_class": "standard", "deleting": True}
+    assert state_of("PersistentVolumeClaim", bound) == kept
+    assert state_of("PersistentVolumeClaim", {"metadata": {}}) == dict.fromkeys(kept) | {"deleting": False}
+
+
+def test_a_volume() -> None:
+    """The claim that it is bound to, by UID, and the one node that it can be used on."""
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["worker"]}]}]
+    spec = {
+        "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "ns", "name": "data-web-0", "uid": "u"},
+        "storageClassName": "standard",
+        "persistentVolumeReclaimPolicy": "Delete",
+        "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+    }
+    kept = {
+        "phase": "Bound",
+        "claim": {"namespace": "ns", "name": "data-web-0", "uid": "u"},
+        "storage_class": "standard",
+        "node": "worker",
+        "reclaim": "Delete",
+        "deleting": False,
+    }
+    assert state_of("PersistentVolume", {"metadata": {}, "spec": spec, "status": {"phase": "Bound"}}) == kept
+    assert state_of("PersistentVolume", {"metadata": {}}) == dict.fromkeys(kept) | {"deleting": False}
+
+
+@pytest.mark.parametrize("change", [{"values": ["a", "b"]}, {"operator": "NotIn"}, {"key": "zone"}])
+def test_a_volume_that_several_nodes_can_use_is_tied_to_none(change: dict[str, Any]) -> None:
+    """Only a hostname, and only one, ties it; another term beside it opens it again."""
+    only = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["worker"]}
+    for terms in ([{"matchExpressions": [only | change]}], [{"matchExpressions": [only]}, {}]):
+        raw = {"metadata": {}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}
+        assert state_of("PersistentVolume", raw)["node"] is None
+
+
+def test_a_lease() -> None:
+    """Who holds it, since when, and how often it changed hands."""
+    spec = {"holderIdentity": "worker", "renewTime": "t", "leaseTransitions": 2}
+    assert state_of("Lease", {"metadata": {}, "spec": spec}) == {
+        "holder": "worker",
+        "renewed_at": "t",
+        "transitions": 2,
+    }
+    assert state_of("Lease", {"metadata": {}}) == {"holder": None, "renewed_at": None, "transitions": 0}
+
+
+@pytest.mark.parametrize(("end", "status"), [("Complete", "True"), ("Failed", "True"), (None, "False")])
+def test_a_job(end: str | None, status: str) -> None:
+    """What it did so far, and how it ended, which only a condition that is true says."""
+    conditions = [{"type": "Suspended", "status": "True"}, {"type": end or "Complete", "status": status}]
+    raw = {"metadata": {}, "spec": {"completions": 3}, "status": {"succeeded": 2, "conditions": conditions}}
+    kept = {"completions": 3, "active": 0, "succeeded": 2, "failed": 0, "ended": end}
+    assert state_of("Job", raw) == kept
 
 
 def test_a_node() -> None:
@@ -176,9 +284,43 @@ def test_a_workload(kind: str) -> None:
     """Counts that the API leaves out are 0; what its controller has not observed yet is None."""
     status = {"readyReplicas": 2, "updatedReplicas": 1, "observedGeneration": 4}
     kept = {"replicas": 3, "ready_replicas": 2, "updated_replicas": 1, "generation": 5, "observed_generation": 4}
-    assert state_of(kind, {"metadata": {"generation": 5}, "spec": {"replicas": 3}, "status": status}) == kept
+    kept |= {"selector": {"matchLabels": {"app": "web"}}}
+    spec = {"replicas": 3, "selector": kept["selector"]}
+    state = state_of(kind, {"metadata": {"generation": 5}, "spec": spec, "status": status})
+    assert {key: state[key] for key in kept} == kept
     fresh = state_of(kind, {"metadata": {"generation": 1}, "spec": {"replicas": 0}})
-    assert fresh == dict.fromkeys(kept, 0) | {"generation": 1, "observed_generation": None}
+    nothing = dict.fromkeys(kept, 0) | {"generation": 1, "observed_generation": None, "selector": None}
+    assert {key: fresh[key] for key in kept} == nothing
+
+
+def test_how_a_deployment_is_rolled() -> None:
+    """Its strategy as it is written."""
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}}
+    kept = state_of("Deployment", {"metadata": {}, "spec": {"strategy": rolling, "minReadySeconds": 4}})
+    assert kept["strategy"] == {"type": "RollingUpdate", "max_surge": "25%", "max_unavailable": 0}
+    assert kept["min_ready_s"] == 4
+    bare = state_of("Deployment", {"metadata": {}, "spec": {"strategy": {"type": "Recreate"}}})
+    assert bare["strategy"] == {"type": "Recreate", "max_surge": None, "max_unavailable": None}
+
+
+def test_how_a_stateful_set_orders_its_pods() -> None:
+    """Its policy, its update with the partition, and which revision is which."""
+    update = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
+    spec = {"podManagementPolicy": "OrderedReady", "updateStrategy": update, "serviceName": "web"}
+    status = {"currentRevision": "web-1", "updateRevision": "web-2"}
+    state = state_of("StatefulSet", {"metadata": {}, "spec": spec, "status": status})
+    kept = {
+        "pod_management_policy": "OrderedReady",
+        "update_strategy": "RollingUpdate",
+        "partition": 2,
+        "max_unavailable": None,
+        "current_revision": "web-1",
+        "update_revision": "web-2",
+        "service_name": "web",
+        "min_ready_s": 0,
+    }
+    assert {key: state[key] for key in kept} == kept
+    assert state_of("StatefulSet", {"metadata": {}})["partition"] == 0
 
 
 def test_a_daemon_set() -> None:

@@ -12,7 +12,7 @@ import pytest
 from chaos import cluster as clusters
 from chaos import provision
 from chaos.cluster import Cluster
-from chaos.history import HistoryWriter
+from chaos.history import Segments
 from chaos.nemesis import Scene
 from chaos.recorder import Recorder
 from chaos.stack import STACKS, Stack
@@ -35,8 +35,8 @@ def scene(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scene]:
     """The nginx stack, ready, as faults see it."""
     stack = Stack.load(STACKS / "nginx.yaml")
     cluster.provide(stack.images(), cluster.workers())
-    with HistoryWriter(tmp_path / "api.jsonl", "api") as writer:
-        recorder = Recorder(cluster.kube, namespace, writer).start()
+    with Segments(tmp_path) as writers:
+        recorder = Recorder(cluster.kube, namespace, writers).start()
         try:
             stack.deploy(cluster.kube, namespace, recorder)
             rng = random.Random(1)  # noqa: S311 - a seed that replays

@@ -15,7 +15,7 @@ from rich.console import Console
 from chaos import stack as stacks
 from chaos.cluster import Cluster
 from chaos.errors import StackError
-from chaos.history import HistoryWriter
+from chaos.history import Segments
 from chaos.recorder import Recorder
 from chaos.stack import STACKS, Stack
 from images import build, engine, team
@@ -108,8 +108,8 @@ def test_a_crash_loop_is_told_with_its_last_words(cluster: Cluster, namespace: s
 
     stack = Stack.load(STACKS / "nginx.yaml").patched(dies)
     cluster.provide(stack.images(), cluster.workers())
-    with HistoryWriter(tmp_path / "api.jsonl", "api") as writer:
-        recorder = Recorder(cluster.kube, namespace, writer).start()
+    with Segments(tmp_path) as writers:
+        recorder = Recorder(cluster.kube, namespace, writers).start()
         try:
             with pytest.raises(StackError, match=r"container nginx of nginx-deployment-\S+ is ") as failed:
                 stack.deploy(cluster.kube, namespace, recorder, timeout_s=10)
@@ -136,8 +136,8 @@ def runs(cluster: Cluster, namespace: str, tmp_path: Path, reference: str) -> No
 
     stack = Stack.load(STACKS / "nginx.yaml").patched(ask)
     cluster.provide(stack.images(), cluster.workers())
-    with HistoryWriter(tmp_path / "api.jsonl", "api") as writer:
-        recorder = Recorder(cluster.kube, namespace, writer).start()
+    with Segments(tmp_path) as writers:
+        recorder = Recorder(cluster.kube, namespace, writers).start()
         try:
             stack.deploy(cluster.kube, namespace, recorder, timeout_s=stacks.READY_S)
         finally:

@@ -93,7 +93,7 @@ def test_neither_the_entry_nor_a_control_plane_is_a_target(scene: Scene, cluster
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-from chaos.history import HistoryWriter
+from chaos.history import Segments
 from chaos.kube import Kube
 from chaos.nemesis import Scene
 from chaos.recorder import Recorder
@@ -102,7 +102,7 @@ from kindstorm.targets import node_of, one
 
 fault, kubeconfig, cluster, namespace, log = sys.argv[1:]
 kube = Kube(Path(kubeconfig))
-recorder = Recorder(kube, namespace, HistoryWriter(Path(log), "api")).start()
+recorder = Recorder(kube, namespace, Segments(Path(log))).start()
 scene = Scene(cluster, kube, namespace, recorder, random.Random(0), lambda: None)
 aimed = getattr(faults, fault)(node_of(one("nginx"))).aim(scene)
 print(aimed.target["name"], flush=True)
@@ -122,7 +122,7 @@ def killed_after(fault: str, scene: Scene, log: Path) -> str:
 
 def test_a_drain_whose_harness_died_is_undone_by_another(scene: Scene, tmp_path: Path) -> None:
     """What SIGKILL left cordoned is opened by the journal's entry, and a second time changes nothing."""
-    name = killed_after("drain_node", scene, tmp_path / "killed.jsonl")
+    name = killed_after("drain_node", scene, tmp_path)
     assert not is_open(scene, name)
     (entry,) = journal.pending(scene.cluster)
     for _ in range(2):
@@ -220,7 +220,7 @@ def test_an_outage_whose_harness_died_is_undone(
     scene: Scene, cluster: Cluster, fault: Any, state: str, tmp_path: Path
 ) -> None:
     """A node that SIGKILL left paused or stopped makes no dead cluster, hides no mark, and another process mends it."""
-    name = killed_after(f"{fault('x').verb}_node", scene, tmp_path / "killed.jsonl")
+    name = killed_after(f"{fault('x').verb}_node", scene, tmp_path)
     assert clusters.node_containers(cluster.name)[name]["state"] == state
     assert provision.is_whole(cluster.name)
     assert provision.attach(cluster.spec, cluster.name).name == cluster.name
