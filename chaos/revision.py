@@ -2,7 +2,7 @@
 
 A watch tells a change some time after it happened, and nothing it says bounds how long after. A read of the store's
 revision does: a change of a higher version came after the read was sent, any other before it was answered. Reads
-follow each other, so between the last one that lacks a change and the first that has it lies little more than one period.
+follow each other, so between the last one that lacks a change and the first that has it lies little more than a period.
 """
 
 from __future__ import annotations
