@@ -267,6 +267,11 @@ def folder(name: str) -> Path:
     return cache.folder("clusters") / name
 
 
+def connect(name: str) -> Kube:
+    """A connection to a cluster of ours; what the client keeps on disk for it lies with the cluster."""
+    return Kube(folder(name) / "kubeconfig", folder(name))
+
+
 def scratch(name: str) -> tempfile.TemporaryDirectory[str]:
     """A folder for what is not yet without secrets; where nobody lives to take it away, it goes with the cluster."""
     home = folder(name)

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import urllib3
 import yaml
-from kubernetes import config  # noqa: TID251 - this is the one place
+from kubernetes import client, config  # noqa: TID251 - this is the one place
 from kubernetes.client.exceptions import ApiException  # noqa: TID251
 from kubernetes.dynamic import DynamicClient  # noqa: TID251
 from kubernetes.dynamic.exceptions import ResourceNotFoundError  # noqa: TID251
@@ -87,22 +87,28 @@ class Change:
 
 
 class Kube:
-    """A connection to one cluster. Threads that watch use it too: each request has a connection of its own."""
+    """A connection to one cluster. Threads that watch use it too: each request has a connection of its own.
 
-    def __init__(self, kubeconfig: Path) -> None:
+    In ``home`` the client keeps its key and certificates while the process lives, and what kinds there are; without one
+    it does so in the machine's temporary folder, where a process that is killed leaves them.
+    """
+
+    def __init__(self, kubeconfig: Path, home: Path | None = None) -> None:
+        settings: Any = client.Configuration()
+        kept = None if home is None else str(home)
         try:
             kubeconfig.open("rb").close()
-            self._client: Any = config.new_client_from_config(config_file=str(kubeconfig))
+            config.load_kube_config(str(kubeconfig), client_configuration=settings, temp_file_path=kept)
         except OSError as error:
             raise ClusterError(f"the kubeconfig {kubeconfig} cannot be read: {error.strerror or error}") from error
         except (config.ConfigException, yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
             said = " ".join(str(error).split())
             raise ClusterError(f"{kubeconfig} is not a kubeconfig with a current context: {said}") from error
-        self._client.configuration.retries = False
+        settings.retries = False
+        self._client: Any = client.ApiClient(settings)
         _bound(self._client.rest_client)
         self._lock = threading.Lock()
-        # What kinds there are is kept in a file, by default one that stays in the machine's temporary folder for ever.
-        self._scratch = tempfile.TemporaryDirectory(prefix="kindstorm-api-")
+        self._scratch = tempfile.TemporaryDirectory(prefix="kindstorm-api-", dir=home)
         self._dynamic: Any = None
 
     def _resource(self, kind: str, api_version: str | None = None) -> Any:
@@ -126,6 +132,16 @@ class Kube:
             raise ApiRefusal(f"{what}: {_reason(error)}", error.status or 0) from error
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(f"{what}: the API server does not answer: {_reason(error)}") from error
+
+    def _done_to_one(self, what: str, call: Callable[[], Any]) -> bool:
+        """Ask it; False where the object is gone, or has another UID than the one that was meant."""
+        try:
+            self._ask(what, call)
+        except ApiRefusal as refusal:
+            if refusal.status in (404, 409):
+                return False
+            raise
+        return True
 
     def list(self, kind: str, namespace: str | None = None, labels: str | None = None) -> list[Seen]:
         """All objects of a kind, in one namespace or everywhere."""
@@ -209,16 +225,10 @@ class Kube:
             options["preconditions"] = {"uid": uid}
         if force:
             options["gracePeriodSeconds"] = 0
-        try:
-            self._ask(
-                f"delete {kind} {name}",
-                lambda: resource.delete(name=name, namespace=namespace, body=options, _request_timeout=REQUEST_S),
-            )
-        except ApiRefusal as refusal:
-            if refusal.status in (404, 409):
-                return False
-            raise
-        return True
+        return self._done_to_one(
+            f"delete {kind} {name}",
+            lambda: resource.delete(name=name, namespace=namespace, body=options, _request_timeout=REQUEST_S),
+        )
 
     def evict(self, name: str, namespace: str, *, uid: str) -> bool:
         """Evict the pod of this UID; False where there is none. Raises BudgetRefusal where a budget forbids it now."""
@@ -229,16 +239,10 @@ class Kube:
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
         eviction = self._resource("Pod").subresources["eviction"]
-        try:
-            self._ask(
-                f"evict {namespace}/{name}",
-                lambda: eviction.create(body=body, name=name, namespace=namespace, _request_timeout=REQUEST_S),
-            )
-        except ApiRefusal as refusal:
-            if refusal.status in (404, 409):
-                return False
-            raise
-        return True
+        return self._done_to_one(
+            f"evict {namespace}/{name}",
+            lambda: eviction.create(body=body, name=name, namespace=namespace, _request_timeout=REQUEST_S),
+        )
 
     def cordon(self, node: str) -> None:
         """Let nothing more be scheduled onto a node."""

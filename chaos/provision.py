@@ -75,7 +75,7 @@ def create(kind_driver: Kind, spec: ClusterSpec, name: str) -> Cluster:
             home.mkdir(parents=True, exist_ok=True)
             ports = _create_on_free_ports(kind_driver, spec, name, image)
             seal.require_network(owner())
-        cluster = Cluster(name, spec, home / "kubeconfig", ports, Kube(home / "kubeconfig"))
+        cluster = Cluster(name, spec, home / "kubeconfig", ports, clusters.connect(name))
         _prepare(cluster)
         remember(cluster)
     except BaseException as error:
@@ -194,7 +194,7 @@ def attach(spec: ClusterSpec, name: str) -> Cluster:
         ) from error
     ports = {int(inside): outside for inside, outside in record["ports"].items()}
     known = (record["corefile"], record["baseline"], record["loaded"])
-    cluster = Cluster(name, spec, home / "kubeconfig", ports, Kube(home / "kubeconfig"), *known)
+    cluster = Cluster(name, spec, home / "kubeconfig", ports, clusters.connect(name), *known)
     cluster.require_mark()
     seal.seal_host(cluster.node_image)
     return cluster

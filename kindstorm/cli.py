@@ -16,7 +16,6 @@ from rich.table import Table
 from chaos import cluster as clusters
 from chaos import journal, provision, undo
 from chaos.errors import ClusterError, HarnessError, ImageError, machine_told
-from chaos.kube import Kube
 from images import cache, engine, inventory, team
 from images import catalogue as catalogues
 from images import doctor as doctors
@@ -178,7 +177,7 @@ def _undone(entry: journal.Entry, living: set[str]) -> str:
     with clusters.leased(entry.cluster) as free:
         if not free:
             raise ClusterError(f"a session holds {entry.cluster}; it undoes its own faults, or stop it first")
-        kube = Kube(clusters.folder(entry.cluster) / "kubeconfig")
+        kube = clusters.connect(entry.cluster)
         clusters.require_mark(kube, entry.cluster)
         return f"{entry.cluster}: {undo.undo(kube, entry)}"
 

@@ -49,6 +49,7 @@ class World:
             monkeypatch.setattr(seal, name, lambda *_, name=name: self.step(name))
         monkeypatch.setattr(seal, "seal_dns", lambda _: self.step("seal_dns") or "the Corefile")
         monkeypatch.setattr(provision, "Kube", lambda _: self)
+        monkeypatch.setattr(provision.clusters, "connect", lambda _: self)
         monkeypatch.setattr(kind.engine, "info", lambda: {"CgroupVersion": "2"})
         monkeypatch.setattr(clusters.engine, "inspect_image", self.inspect_image)
         monkeypatch.setattr(clusters.node, "import_everywhere", lambda nodes, _: self.step(f"import {nodes}"))

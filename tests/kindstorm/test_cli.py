@@ -286,7 +286,7 @@ class Journal:
         monkeypatch.setattr(engine, "answers", lambda: self.answers)
         monkeypatch.setattr(clusters, "node_containers", self.node_containers)
         monkeypatch.setattr(clusters, "require_mark", self.require_mark)
-        monkeypatch.setattr(cli, "Kube", lambda _: None)
+        monkeypatch.setattr(clusters, "connect", lambda _: None)
         monkeypatch.setattr(cli.undo, "undo", self.undo)
 
     def node_containers(self) -> dict[str, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from chaos import journal, undo
-from chaos.cluster import folder
 from chaos.errors import FaultError
 from chaos.nemesis import Scene
 from kindstorm.faults import kill_pod, scale
@@ -59,23 +59,26 @@ def test_scale_takes_effect_and_is_undone_twice_over(scene: Scene) -> None:
 
 KILLED = """
 import os, random, signal, sys
-from pathlib import Path
-from chaos.kube import Kube
+from chaos.cluster import connect
 from chaos.nemesis import Scene
 from kindstorm.faults import scale
 
-kubeconfig, cluster, namespace = sys.argv[1:]
-scene = Scene(cluster, Kube(Path(kubeconfig)), namespace, None, random.Random(0), lambda: None)
+cluster, namespace = sys.argv[1:]
+scene = Scene(cluster, connect(cluster), namespace, None, random.Random(0), lambda: None)
 scale("nginx-deployment", 3).aim(scene).inject()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_undo_survives_the_death_of_the_harness(scene: Scene) -> None:
-    """A harness killed with SIGKILL in the middle of a fault leaves what another process needs to undo it."""
-    kubeconfig = folder(scene.cluster) / "kubeconfig"
-    command = [sys.executable, "-c", KILLED, str(kubeconfig), scene.cluster, scene.namespace]
-    died = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+def test_undo_survives_the_death_of_the_harness(scene: Scene, tmp_path: Path) -> None:
+    """Killed with SIGKILL in the middle of a fault it leaves what undoes that, and nowhere the key to the cluster."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-c", KILLED, scene.cluster, scene.namespace]
+    died = subprocess.run(
+        command, cwd=Path(__file__).parents[2], env={**os.environ, "TMPDIR": str(temporary)}, check=False
+    )
+    assert list(temporary.iterdir()) == []
     assert died.returncode == -9
     assert scene.kube.replicas("Deployment", "nginx-deployment", scene.namespace) == 3
     (entry,) = journal.pending(scene.cluster)

@@ -11,7 +11,7 @@ import pytest
 
 from chaos import cluster as clusters
 from chaos import journal, provision, seal, undo
-from chaos.cluster import Cluster, folder
+from chaos.cluster import Cluster
 from chaos.errors import FaultError
 from chaos.kube import Seen
 from chaos.nemesis import Scene
@@ -93,15 +93,15 @@ def test_neither_the_entry_nor_a_control_plane_is_a_target(scene: Scene, cluster
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
+from chaos.cluster import connect
 from chaos.history import Segments
-from chaos.kube import Kube
 from chaos.nemesis import Scene
 from chaos.recorder import Recorder
 from kindstorm import faults
 from kindstorm.targets import node_of, one
 
-fault, kubeconfig, cluster, namespace, log = sys.argv[1:]
-kube = Kube(Path(kubeconfig))
+fault, cluster, namespace, log = sys.argv[1:]
+kube = connect(cluster)
 recorder = Recorder(kube, namespace, Segments(Path(log))).start()
 scene = Scene(cluster, kube, namespace, recorder, random.Random(0), lambda: None)
 aimed = getattr(faults, fault)(node_of(one("nginx"))).aim(scene)
@@ -113,8 +113,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def killed_after(fault: str, scene: Scene, log: Path) -> str:
     """Let another process inject a fault into the node of an nginx pod and die of SIGKILL; returns the node."""
-    kubeconfig = folder(scene.cluster) / "kubeconfig"
-    command = [sys.executable, "-c", KILLED, fault, str(kubeconfig), scene.cluster, scene.namespace, str(log)]
+    command = [sys.executable, "-c", KILLED, fault, scene.cluster, scene.namespace, str(log)]
     died = subprocess.run(command, cwd=Path(__file__).parents[2], check=False, stdout=subprocess.PIPE, text=True)
     assert died.returncode == -9
     return died.stdout.strip()
@@ -135,10 +134,9 @@ UNDO = """
 import sys
 from pathlib import Path
 from chaos import cluster, journal, undo
-from chaos.kube import Kube
 
 name = sys.argv[1]
-kube = Kube(cluster.folder(name) / "kubeconfig")
+kube = cluster.connect(name)
 cluster.require_mark(kube, name)
 for entry in journal.pending(name):
     print(undo.undo(kube, entry))
