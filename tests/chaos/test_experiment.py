@@ -99,6 +99,7 @@ class StackKube(FakeKube):
         """See Kube."""
         assert not force
         assert (uid is None) == (kind == "Namespace")
+        assert not force
         self.done.append(f"delete {kind}")
         if kind == "Namespace":
             self.namespaces.remove(name)
