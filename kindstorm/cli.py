@@ -22,10 +22,12 @@ from images import doctor as doctors
 from images import registry as registries
 from images import setup as setups
 from images.engine import docker
+from kindstorm import reports
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 images = typer.Typer(no_args_is_help=True, help="The images that clusters and stacks are made of.")
 app.add_typer(images, name="images")
+app.add_typer(reports.app, name="report")
 console = Console(highlight=False)
 
 DEFECT = 70

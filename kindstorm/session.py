@@ -431,9 +431,10 @@ class Session:
     def _write_reports(self) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
         run = self._told = self.run_info()
-        report.write_verdicts(run, self.results, self.directory / "verdicts.json")
+        report.write_results(run, self.results, self.directory / "results.json")
         report.write_junit(run, self.results, self.directory / "junit.xml")
         report.write_report(run, self.results, self.directory / "report.html")
+        report.write_index(self.directory.parent)
         return self.directory / "report.html"
 
     def run_info(self) -> RunInfo:

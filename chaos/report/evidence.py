@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chaos.history import Json
 
 MAX_ROWS = 20
-"""Rows of a table or findings of a verdict that are shown; the rest is in verdicts.json."""
+"""Rows of a table or findings of a verdict that are shown; the rest is in results.json."""
 
 _MAX_CELL = 240
 _NONE = "\N{EN DASH}"

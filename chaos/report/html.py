@@ -4,70 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
-import orjson
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from chaos.checkers.verdict import Outcome, Verdict
+from chaos.checkers.verdict import Verdict
 from chaos.history import Json
-from chaos.report.evidence import MAX_ROWS, cell, lay_out
-from chaos.report.results import ExperimentResult, RunInfo, Standing, culprit, put_in_place, standing
+from chaos.report.evidence import MAX_ROWS, lay_out
+from chaos.report.page import packaged, script_json, write_page
+from chaos.report.results import ExperimentResult, RunInfo, Standing, culprit, standing
 from chaos.report.timeline import timeline
 
 SCRIPTS = ("timeline_words.js", "timeline_frame.js", "timeline_panels.js", "timeline.js")
 """The figure's script in the order in which its parts build on one another."""
 
-SYMBOLS = {
-    Outcome.VALID: "✓",
-    Outcome.UNKNOWN: "?",
-    Outcome.INVALID: "✗",
-    Standing.VALID: "✓",
-    Standing.EXPECTED: "≡",
-    Standing.UNKNOWN: "?",
-    Standing.ERROR: "!",
-    Standing.INVALID: "✗",
-    Standing.MISSED: "✗",
-}
-
 
 def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) -> None:
     """Write the report of a run; linear in its histories' sizes, while the file's size depends on neither of them."""
-    environment = Environment(
-        loader=PackageLoader("chaos.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = cell
-    environment.filters["slug"] = lambda value: str(value).lower().replace(" ", "-")
     sections = [_section(number, result, path.parent) for number, result in enumerate(results, start=1)]
-    page = environment.get_template("report.html.j2").render(
+    write_page(
+        "report.html.j2",
+        path,
         run=run,
         sections=sections,
         counts=_counts(results),
         stand_ins=[image["name"] for image in run.images if str(image.get("origin")).startswith("stand-in")],
         other_tests=_tests_without(run, results),
-        symbols=SYMBOLS,
-        css=Markup(_packaged("report.css")),  # noqa: S704 - our own file
-        script=Markup("\n".join(map(_packaged, SCRIPTS))),  # noqa: S704 - our own files
+        script=packaged(*SCRIPTS),
     )
-    put_in_place(path, page.encode())
-
-
-def script_json(value: Json) -> Markup:
-    """JSON that cannot end the script element it stands in, whatever names it holds."""
-    text = orjson.dumps(value).decode()
-    safe = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    return Markup(safe)  # noqa: S704 - nothing that HTML gives a meaning is left in it
-
-
-def _packaged(name: str) -> str:
-    return resources.files("chaos.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _section(number: int, result: ExperimentResult, folder: Path) -> dict[str, Json]:

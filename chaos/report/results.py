@@ -1,21 +1,16 @@
-"""What a run hands to its reports, and the report for programs: verdicts.json."""
+"""What a run hands to its reports, and how an experiment stands."""
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-import orjson
-
 from chaos.checkers.verdict import Outcome, Verdict, worst
 from chaos.history import History, Json
-
-VERSION = 1
-"""Version of the shape of verdicts.json; it rises when a field changes its meaning or goes away."""
 
 
 class Standing(StrEnum):
@@ -32,6 +27,20 @@ class Standing(StrEnum):
     def passes(self) -> bool:
         """True for what may be green: a promise kept, or a known-bad stack seen through."""
         return self in (Standing.VALID, Standing.EXPECTED)
+
+
+SYMBOLS: dict[str, str] = {
+    Outcome.VALID: "✓",
+    Outcome.UNKNOWN: "?",
+    Outcome.INVALID: "✗",
+    Standing.VALID: "✓",
+    Standing.EXPECTED: "≡",
+    Standing.UNKNOWN: "?",
+    Standing.ERROR: "!",
+    Standing.INVALID: "✗",
+    Standing.MISSED: "✗",
+}
+"""What stands beside an outcome's or a standing's word, for those who see no colour."""
 
 
 @dataclass(frozen=True)
@@ -151,64 +160,8 @@ def _worst_of(verdicts: Sequence[Verdict]) -> str:
     return next(f"{v.checker}: {v.summary}" for v in verdicts if v.outcome is outcome)
 
 
-def write_verdicts(run: RunInfo, results: Sequence[ExperimentResult], path: Path) -> None:
-    """Write verdicts.json, for programs; its keys are stable within a version.
-
-    ``schema`` is "kindstorm/verdicts" and ``version`` 1. ``run_id``, ``started_at`` (ISO 8601), ``command``,
-    ``kubernetes``, ``clocks``, ``host``, ``images`` and ``notes`` are as in :class:`RunInfo`; ``tests`` is a list of
-    {node_id, outcome, duration_s, message}. ``experiments`` is a list of {scenario, title, experiment, seed,
-    directory, expected (an outcome or null), outcome (VALID | UNKNOWN | INVALID, the worst of its verdicts), judged
-    (the worst of the named checkers' verdicts), standing (a :class:`Standing`: what counts), departures (sentences on
-    single checkers that are not as declared of a known-bad stack), error (or null),
-    diagnostics (the path of the index of what was collected after a failure, or null), records (how many the history
-    has, by kind), run_again, judge_again, verdicts: [{checker, outcome, summary, evidence,
-    findings: [...]}]}.
-    """
-    document = {
-        "schema": "kindstorm/verdicts",
-        "version": VERSION,
-        "run_id": run.run_id,
-        "started_at": run.started_at,
-        "command": run.command,
-        "kubernetes": run.kubernetes,
-        "clocks": run.clocks,
-        "host": run.host,
-        "images": list(run.images),
-        "notes": list(run.notes),
-        "tests": [
-            {"node_id": node_id, "outcome": outcome, "duration_s": seconds, "message": message}
-            for node_id, outcome, seconds, message in run.tests
-        ],
-        "experiments": [_experiment(result) for result in results],
-    }
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    put_in_place(path, orjson.dumps(document, default=str, option=options))
-
-
-def _experiment(result: ExperimentResult) -> dict[str, Json]:
-    kinds: Counter[str] = sum(result.history.counts.values(), Counter())
-    return {
-        "scenario": result.scenario,
-        "title": result.title,
-        "experiment": result.experiment,
-        "seed": result.seed,
-        "directory": str(result.directory),
-        "expected": result.expected,
-        "outcome": worst(result.verdicts),
-        "judged": result.judged,
-        "standing": standing(result),
-        "departures": list(result.departures),
-        "error": result.error,
-        "diagnostics": None if result.diagnostics is None else str(result.diagnostics),
-        "records": kinds,
-        "run_again": result.run_again,
-        "judge_again": result.judge_again,
-        "verdicts": [verdict.to_json() for verdict in result.verdicts],
-    }
-
-
 def put_in_place(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # runs that end at once write the same index
     partial.write_bytes(content)
     partial.replace(path)

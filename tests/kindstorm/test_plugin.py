@@ -83,7 +83,7 @@ def junit_of(pytester: pytest.Pytester) -> ElementTree.Element:
 
 def run_directory(pytester: pytest.Pytester) -> Path:
     """The directory of the one session that ran."""
-    (directory,) = (pytester.path / "runs").iterdir()
+    (directory,) = (path for path in (pytester.path / "runs").iterdir() if path.is_dir())
     return directory
 
 
@@ -216,7 +216,7 @@ def test_a_stored_run_is_judged_without_a_cluster(
     result.assert_outcomes(**counts)
     if outcome != "VALID":
         result.stdout.fnmatch_lines([f"*{outcome} promise: web-1 is to blame*"])
-    assert "web-1 is to blame" in (run_directory(pytester) / "verdicts.json").read_text()
+    assert "web-1 is to blame" in (run_directory(pytester) / "results.json").read_text()
 
 
 UNREADABLE = {
@@ -273,7 +273,7 @@ def test_an_interrupt_before_the_verdict_waits_for_no_diagnostics(pytester: pyte
     result = pytester.runpytest_inprocess(*PLUGINS, no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert not (run_directory(pytester) / "test_a" / "diagnostics").exists()
-    assert "its test ended before it was judged" in (run_directory(pytester) / "verdicts.json").read_text()
+    assert "its test ended before it was judged" in (run_directory(pytester) / "results.json").read_text()
 
 
 def test_each_of_two_runs_must_be_judged(pytester: pytest.Pytester) -> None:

@@ -628,15 +628,16 @@ def test_a_stored_run_of_another_test_is_refused(tmp_path: Path, other: dict[str
 def test_the_end_writes_reports_and_removes_the_cluster(
     session: Session, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All three reports say what was judged; the cluster goes, its lease too."""
+    """All three reports say what was judged, the index of runs leads to them; the cluster goes, its lease too."""
     monkeypatch.setattr(experiment, "run", lambda plan, *_: store(plan.directory))
     run(session).judge(Says(VALID))
     path = session.finish()
     assert path == session.directory / "report.html"
     assert path.read_text().lstrip().startswith("<!")
-    verdicts = json.loads((session.directory / "verdicts.json").read_text())
+    verdicts = json.loads((session.directory / "results.json").read_text())
     assert [(e["experiment"], e["outcome"]) for e in verdicts["experiments"]] == [("test_a", "VALID")]
     assert (session.directory / "junit.xml").exists()
+    assert f'href="{session.directory.name}/report.html#e1"' in (session.directory.parent / "index.html").read_text()
     assert world.log[-1] == "delete kindstorm-0"
     assert not leased_by_us("kindstorm-0")
 
@@ -657,7 +658,7 @@ def test_a_report_that_cannot_be_written_does_not_keep_the_cluster(
         raise OSError("disk full")
 
     session.sound_cluster()
-    monkeypatch.setattr("kindstorm.session.report.write_verdicts", fail)
+    monkeypatch.setattr("kindstorm.session.report.write_results", fail)
     with pytest.raises(OSError, match="disk full"):
         session.finish()
     assert world.log[-1] == "delete kindstorm-0"

@@ -88,12 +88,12 @@ class InnerSession:
     @property
     def directory(self) -> Path:
         """The run's directory."""
-        (directory,) = (self.folder / "runs").iterdir()
+        (directory,) = (path for path in (self.folder / "runs").iterdir() if path.is_dir())
         return directory
 
     def verdicts(self) -> dict[str, Any]:
-        """What verdicts.json says."""
-        return dict(json.loads((self.directory / "verdicts.json").read_text()))
+        """What results.json says."""
+        return dict(json.loads((self.directory / "results.json").read_text()))
 
     def history(self) -> History:
         """The history of its one experiment."""

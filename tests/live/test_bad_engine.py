@@ -118,7 +118,7 @@ def test_the_engine_dies_under_an_experiment(apart: tuple[str, ...], folder: Pat
     assert "could not be removed" in said
     assert "Traceback" not in said
     (report,) = folder.glob("runs/*/report.html")
-    assert "VALID" not in (report.parent / "verdicts.json").read_text()
+    assert "VALID" not in (report.parent / "results.json").read_text()
     assert not [path for path in Path("/proc").glob("[0-9]*/environ") if str(folder / "runs").encode() in read(path)]
     with engine(folder, folder / "data", prefix=apart) as second:
         assert second.docker("ps", "--all", "--quiet") != ""

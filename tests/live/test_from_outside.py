@@ -139,12 +139,14 @@ class Team:
 
     def last_run(self) -> Path:
         """The newest run's directory."""
-        return max((self.home / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        return max(
+            (path for path in (self.home / "runs").iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime_ns
+        )
 
 
 def verdicts(run: Path) -> dict[str, Any]:
-    """The one experiment of a run's verdicts.json."""
-    (experiment,) = json.loads((run / "verdicts.json").read_text())["experiments"]
+    """The one experiment of a run's results.json."""
+    (experiment,) = json.loads((run / "results.json").read_text())["experiments"]
     return dict(experiment)
 
 

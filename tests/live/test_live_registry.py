@@ -407,7 +407,7 @@ def test_smoke_scenarios_pass_on_pulled_images(
             command.append("--keep-cluster")
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
-    (verdicts,) = (tmp_path / "runs").glob("*/verdicts.json")
+    (verdicts,) = (tmp_path / "runs").glob("*/results.json")
     assert sorted(image["origin"] for image in json.loads(verdicts.read_text())["images"]) == site.expected()
     histories = [History.load(path) for path in (tmp_path / "runs").glob("*/*/history.jsonl")]
     assert len(histories) >= 3

@@ -1,7 +1,11 @@
-"""What counts as passed, verdicts.json, and the summary on the terminal."""
+"""What counts as passed, results.json, and the summary on the terminal."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jsonschema
+import numpy as np
 import orjson
 import pytest
 from rich.console import Console
@@ -9,9 +13,10 @@ from synthetic_runs import a_run, result, self_healing, valid, whole_run
 
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Record
-from chaos.report import ExperimentResult, Standing, render_summary, standing, write_verdicts
+from chaos.report import ExperimentResult, Standing, render_summary, standing, write_results
 from chaos.report.evidence import cell, lay_out, words
 from chaos.report.results import culprit
+from chaos.report.results_file import schema
 
 BAD = Verdict("durability", Outcome.INVALID, "write 41 is gone", {"lost": 1}, ("write 41 is gone",))
 UNSURE = Verdict("identity", Outcome.UNKNOWN, "no pod was seen")
@@ -90,30 +95,58 @@ def test_the_culprit_is_named(one: ExperimentResult, sentence: str) -> None:
     assert culprit(one) == sentence
 
 
-def test_verdicts_file_has_its_documented_shape(tmp_path: Path) -> None:
-    """The keys a program relies on are there, and a figure from numpy or a path does not break the file."""
-    run, results = whole_run()
-    odd = result(self_healing(5), [valid(path=Path("x"), ratio=float("nan"))])
-    write_verdicts(run, [*results, odd], tmp_path / "verdicts.json")
-    document = orjson.loads((tmp_path / "verdicts.json").read_bytes())
-    assert (document["schema"], document["version"]) == ("kindstorm/verdicts", 1)
-    assert set(document) == {
-        "schema", "version", "run_id", "started_at", "command", "kubernetes", "clocks", "host", "images", "notes",
-        "tests", "experiments",
-    }  # fmt: skip
-    assert {frozenset(experiment) for experiment in document["experiments"]} == {
-        frozenset((
-            "scenario", "title", "experiment", "seed", "directory", "expected", "outcome", "judged", "standing",
-            "departures", "error", "diagnostics", "records", "run_again", "judge_again", "verdicts",
-        ))
-    }  # fmt: skip
-    assert set(document["experiments"][0]["verdicts"][0]) == {"checker", "outcome", "summary", "evidence", "findings"}
+def written(tmp_path: Path, *results: ExperimentResult) -> dict[str, Any]:
+    """What results.json holds after it was written."""
+    write_results(whole_run()[0], results, tmp_path / "results.json")
+    return dict(orjson.loads((tmp_path / "results.json").read_bytes()))
+
+
+def test_the_results_file_is_as_its_schema_says(tmp_path: Path) -> None:
+    """Every standing there is, a figure from numpy, a path and one that is no number: all of it validates."""
+    odd = result(self_healing(5), [valid(path=Path("x"), ratio=float("nan"), count=np.int64(3))], error="x",
+                 named=("durability",))  # fmt: skip
+    document = written(tmp_path, *whole_run()[1], odd)
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(document, schema(), cls=jsonschema.Draft202012Validator)
     assert [e["outcome"] for e in document["experiments"]] == [
         "VALID", "INVALID", "INVALID", "VALID", "UNKNOWN", "VALID",
     ]  # fmt: skip
     assert document["experiments"][0]["records"]["op"] == 6000
+    assert [f["name"] for f in document["experiments"][0]["figures"]][:2] == ["error ratio", "longest gap"]
     assert document["tests"][-1]["outcome"] == "skipped"
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_schema_documents_every_key(tmp_path: Path) -> None:
+    """No key is written that the schema does not name, and it demands each of them."""
+    document, told = written(tmp_path, *whole_run()[1]), schema()
+    parts = told["$defs"]
+    for found, shape in (
+        (document, told), (document["images"][0], parts["image"]), (document["tests"][0], parts["test"]),
+        (document["experiments"][0], parts["experiment"]),
+        (document["experiments"][0]["verdicts"][0], parts["verdict"]),
+        (document["experiments"][0]["figures"][0], parts["figure"]),
+    ):  # fmt: skip
+        assert set(found) == set(shape["properties"]) == set(shape["required"])
+    assert {place.value for place in Standing} == set(parts["standing"]["enum"])
+    assert {outcome.value for outcome in Outcome} == set(parts["outcome"]["enum"])
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda document: document.update(version=1),
+        lambda document: document["experiments"][0].update(standing="fine"),
+        lambda document: document["experiments"][0]["figures"][0].update(measured=[None, 1]),
+        lambda document: document["experiments"][0].pop("seed"),
+    ],
+)
+def test_the_schema_refuses_what_is_not_so(tmp_path: Path, break_it: Callable[[dict[str, Any]], None]) -> None:
+    """A schema that allows anything would document nothing."""
+    document = written(tmp_path, *whole_run()[1])
+    break_it(document)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema(), cls=jsonschema.Draft202012Validator)
 
 
 def test_commands_quote_what_a_shell_would_read() -> None:
