@@ -32,6 +32,20 @@ from images.engine import docker
 CONFIG_LABEL = "dev.kindstorm.config"
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 MARK = "kindstorm-mark"
+OUTSIDE_NAMESPACES = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "IngressClass",
+    "MutatingWebhookConfiguration",
+    "PriorityClass",
+    "RuntimeClass",
+    "StorageClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+)
+"""Kinds of which a stack may make some that do not go with its namespace, besides volumes."""
 SYSTEM_NAMESPACES = ("kube-system", "local-path-storage", storage.NAMESPACE)
 
 
@@ -146,6 +160,7 @@ class Cluster:
             "namespaces": sorted(item.name for item in self.kube.list("Namespace")),
             "system_pods": {f"{pod.namespace}/{pod.name}": bool(pod.state["ready"]) for pod in pods},
             "volumes": sorted(item.name for item in self.kube.list("PersistentVolume")),
+            "objects": sorted(f"{kind} {each.name}" for kind in OUTSIDE_NAMESPACES for each in self.kube.list(kind)),
             "escaped_packets": seal.escaped_packets(self.node_image),
         }
 

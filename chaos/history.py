@@ -12,7 +12,8 @@ Linux host share. The kinds and their fields:
               min_available, max_unavailable}], as they are written,
               ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:
               {name: {ready, unschedulable, taints}}, namespaces: [...], system_pods: {"namespace/name": ready},
-              volumes: [name, ...], escaped_packets: how many have left the cluster's bridge since it was sealed};
+              volumes: [name, ...], objects: what else is outside namespaces, ["Kind name", ...], escaped_packets: how
+              many have left the cluster's bridge since it was sealed};
               ``completed`` true, the last act of an experiment that came to its end.
 ``clock``     ``wall_ns``: the source's wall clock at ``time_ns``; once a second, by one source of each process.
 ``phase``     ``name``, ``edge`` (begin | end). In order: deploy, steady, before, fault, recover, after, verify,

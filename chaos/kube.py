@@ -39,13 +39,24 @@ NOWHERE = "kindstorm-nowhere"
 REVISION_S = 2
 
 API_VERSIONS = {
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+    "CustomResourceDefinition": "apiextensions.k8s.io/v1",
     "DaemonSet": "apps/v1",
     "Deployment": "apps/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "IngressClass": "networking.k8s.io/v1",
     "Job": "batch/v1",
     "Lease": "coordination.k8s.io/v1",
+    "MutatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
+    "PriorityClass": "scheduling.k8s.io/v1",
     "ReplicaSet": "apps/v1",
+    "RuntimeClass": "node.k8s.io/v1",
     "StatefulSet": "apps/v1",
+    "StorageClass": "storage.k8s.io/v1",
+    "ValidatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
 }
 """Where kinds that the harness itself asks for live; all others are in v1."""
 

@@ -73,7 +73,7 @@ def _uncounted(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
     return []
 
 
-PARTS = ("nodes", "namespaces", "volumes", "system_pods")
+PARTS = ("nodes", "namespaces", "volumes", "objects", "system_pods")
 
 
 def _unclosed(history: History, load: set[str]) -> list[str]:
@@ -100,6 +100,8 @@ def differences(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
         ]
     found += _set_differences("namespace", before["namespaces"], after["namespaces"])
     found += _set_differences("volume", before["volumes"], after["volumes"])
+    if "objects" in before and "objects" in after:  # they are not in older baselines
+        found += _set_differences("the cluster's", before["objects"], after["objects"])
     found += _pod_differences(before["system_pods"], after["system_pods"])
     escaped = (after.get("escaped_packets") or 0) - (before.get("escaped_packets") or 0)
     counted = before.get("escaped_packets") is not None

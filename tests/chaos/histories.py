@@ -24,6 +24,7 @@ BASELINE: dict[str, Json] = {
     "namespaces": ["default", "kube-system"],
     "system_pods": {"kube-system/coredns-7db6d8ff4d-x2bcd": True, "kube-system/etcd-control-plane": True},
     "volumes": [],
+    "objects": ["StorageClass standard"],
     "escaped_packets": 7,
 }
 
@@ -164,6 +165,10 @@ class Story:
 
     def history(self, unclosed: Collection[str] = ()) -> History:
         """The story as a sealed history; the ``unclosed`` sources were cut off."""
+        return History(self.sealed(unclosed))
+
+    def sealed(self, unclosed: Collection[str] = ()) -> list[Record]:
+        """The same as the lines of its file."""
         records = sorted(self.records, key=lambda record: record.time_ns)
         end = records[-1].time_ns if records else 0
         counts: dict[str, Counter[str]] = {}
@@ -173,7 +178,7 @@ class Story:
             records.append(Record(self._ends.get(source, end), source, "closing", {"records": dict(counts[source])}))
         records.sort(key=lambda record: record.time_ns)
         mark = {"schema": SCHEMA, "records": len(records), "sources": sorted(counts)}
-        return History((*records, Record(end, "harness", "seal", mark)))
+        return [*records, Record(end, "harness", "seal", mark)]
 
     def _probe(self, at_s: float, probe: str, target: str, value: Json) -> Self:
         send_ns, receive_ns = ns(at_s) - 1_000_000, ns(at_s)

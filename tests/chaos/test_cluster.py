@@ -27,6 +27,7 @@ BASELINE: dict[str, Json] = {
     "namespaces": ["default", "kube-system"],
     "system_pods": {"kube-system/coredns-5d78c9869d-bcdfg": True},
     "volumes": [],
+    "objects": ["StorageClass standard"],
     "escaped_packets": 4,
 }
 
@@ -72,6 +73,7 @@ def test_a_cluster_at_its_baseline_has_no_deviations(monkeypatch: pytest.MonkeyP
         ({"system_pods": {}}, "system pod kube-system/coredns"),
         ({"namespaces": ["default", "kube-system", "ks-web"]}, "namespace ks-web was left behind"),
         ({"volumes": ["pv-1"]}, "volume pv-1 was left behind"),
+        ({"objects": []}, "the cluster's StorageClass standard is gone"),
         ({"escaped_packets": 6}, "2 packets left the machine"),
     ],
 )
@@ -133,6 +135,7 @@ def test_the_baseline_is_read_from_the_api(monkeypatch: pytest.MonkeyPatch) -> N
         system("etcd-control-plane", ready=False, owner={"kind": "Node", "name": "control-plane"}),
     ]
     parts: dict[str, Any] = {"Node": [seen("Node", "worker", ready=True)], "PersistentVolume": []}
+    parts |= {"PriorityClass": [seen("PriorityClass", "high")], "ClusterRole": [seen("ClusterRole", "admin")]}
     kube: Any = Api(**parts, Namespace=[seen("Namespace", "b"), seen("Namespace", "a")], Pod=pods)
     monkeypatch.setattr(clusters.seal, "escaped_packets", lambda _: 7)
     monkeypatch.setattr(Cluster, "node_image", "image")
@@ -145,6 +148,7 @@ def test_the_baseline_is_read_from_the_api(monkeypatch: pytest.MonkeyPatch) -> N
             "kube-system/etcd-control-plane": False,
         },
         "volumes": [],
+        "objects": ["ClusterRole admin", "PriorityClass high"],
         "escaped_packets": 7,
     }
 

@@ -64,6 +64,8 @@ def test_what_does_not_matter_is_no_finding(same: dict[str, Json]) -> None:
         ({"namespaces": ["default", "kube-system", "run-1"]}, "namespace run-1 was left behind"),
         ({"namespaces": ["default"]}, "namespace kube-system is gone"),
         ({"volumes": ["pv-1"]}, "volume pv-1 was left behind"),
+        ({"objects": ["ClusterRole c", "StorageClass standard"]}, "the cluster's ClusterRole c was left behind"),
+        ({"objects": []}, "the cluster's StorageClass standard is gone"),
         ({"escaped_packets": 9}, "2 packets left the machine"),
         (
             {"system_pods": {"kube-system/coredns-7db6d8ff4d-x2bcd": False, "kube-system/etcd-control-plane": True}},
@@ -80,6 +82,16 @@ def test_a_difference_is_invalid_and_names_the_object(changed: dict[str, Json], 
     verdict = judged(after(**changed))
     assert verdict.outcome is Outcome.INVALID
     assert any(finding in text for text in verdict.findings), verdict.findings
+
+
+def test_a_baseline_without_the_objects_outside_namespaces_says_nothing_of_them() -> None:
+    """Older ones do not have them."""
+    old = {name: value for name, value in BASELINE.items() if name != "objects"}
+    for before, later in ((old, BASELINE), (BASELINE, old)):
+        story = after()
+        story.records = [r for r in story.records if r.get("name") not in ("baseline", "baseline_after")]
+        verdict = judged(story.fact("baseline", before).fact("baseline_after", later))
+        assert verdict.outcome is Outcome.VALID, verdict.summary
 
 
 def test_pods_of_one_controller_are_counted_by_readiness() -> None:
