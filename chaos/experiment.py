@@ -20,7 +20,9 @@ from chaos.kind import PROBE_PORT
 from chaos.logs import LogKeeper
 from chaos.nemesis import Fault, Nemesis, Scene
 from chaos.probes import inside as probes
-from chaos.probes.inside import Cadence, Inside
+from chaos.probes import questions
+from chaos.probes.cadence import Cadence
+from chaos.probes.inside import Inside
 from chaos.recorder import Recorder
 from chaos.redact import Redactor
 from chaos.secret_values import secrets_in
@@ -227,7 +229,7 @@ class _Experiment:
         undo.callback(self._keep_what_there_is, recorder, keeper)
         recorder.start()
         view = self._deploy(recorder)
-        cadence = Cadence(view.inside, self.writers["probe"], *self._questions())
+        cadence = Cadence(self.writers["probe"], self._questions().lanes(view.inside))
         undo.callback(cadence.stop)
         cadence.start()
         with self.phase("steady"):
@@ -313,10 +315,9 @@ class _Experiment:
         address = self.cluster.address(port) if port else None
         return View(plan.stack, self.namespace, recorder, inside, address, plan.workload.scheme)
 
-    def _questions(self) -> tuple[list[str], list[str]]:
-        """The names and URLs of the stack's stable identities, asked for all along."""
-        names = [f"{pod}.{svc}.{self.namespace}.svc.cluster.local" for pod, svc in self.plan.stack.identities().items()]
-        return names, [f"http://{name}/identity" for name in names]
+    def _questions(self) -> questions.Questions:
+        """What is asked of the stack from inside all along."""
+        return questions.of_stack(self.plan.stack.documents, self.plan.stack.identities(), self.namespace)
 
     def _learn(self) -> None:
         """The Secrets that the stack, or something in it, has made by now."""

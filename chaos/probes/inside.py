@@ -1,35 +1,40 @@
-"""Asks DNS and HTTP inside the cluster: a pod of ours on the entry worker runs dig and curl and hands back the answer.
+"""Asks DNS, HTTP and TCP inside the cluster: a pod of ours on the entry worker asks and hands back the answers.
 
 It is reached through a NodePort that its own node serves, so that neither the API server nor a stack's node
-stands between the question and the answer.
+stands between the question and the answer. One request carries many questions, which the pod asks side by side: a
+question by itself costs more in processes and requests than in what it asks.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import shlex
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
-from chaos.errors import ClusterError, WaitTimeout
-from chaos.history import HistoryWriter, Json
+from chaos.errors import ClusterError
+from chaos.history import Json
+from chaos.probes import answers
 from chaos.waiting import poll
 
 NAME = "kindstorm-probe"
-ASK_S = 3.0
-CADENCE_S = 0.5
+DNS_S = 1
+HTTP_S = 2
+TCP_S = 1
+NAMES_EACH = 4
+"""How many names one dig asks for, one after the other: it costs as much as all of them; unanswered, they add up."""
+ASK_S = NAMES_EACH * DNS_S + 2.0
 READY_S = 60
-_STATUS = re.compile(r"status: (\w+)")
+NOT_ASKED = "the probe pod does not answer"
+_CLOCKS_APART_NS = 2_000_000
 
 
 def manifest(image: str, node_port: int) -> list[dict[str, Any]]:
-    """The probe's pod and its Service; it runs on the entry worker only."""
+    """The probe's pod and its Service; it runs on the entry worker only. Names are asked for as they are written."""
     labels = {"kindstorm.dev/probe": "true"}
     container = {
         "name": "probe",
@@ -42,6 +47,7 @@ def manifest(image: str, node_port: int) -> list[dict[str, Any]]:
         "nodeSelector": {"kindstorm.dev/entry": "true"},
         "tolerations": [{"operator": "Exists"}],
         "terminationGracePeriodSeconds": 0,
+        "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
         "containers": [container],
     }
     port = {"port": 80, "targetPort": 8080, "nodePort": node_port}
@@ -55,16 +61,20 @@ def manifest(image: str, node_port: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Reading:
-    """One answer: when it was asked for and had, in monotonic ns, and what it was."""
+    """One answer: when it was asked for and had, in monotonic ns, and what it was.
+
+    ``asked`` is False where the question never got to what it was about, or nobody can tell: the probe's own silence.
+    """
 
     send_ns: int
     receive_ns: int
     value: Json
     error: str | None = None
+    asked: bool = True
 
 
 class Inside:
-    """Questions asked inside the cluster, one at a time for each thread."""
+    """Questions asked inside the cluster, one request at a time for each thread."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -81,21 +91,36 @@ class Inside:
 
     def dns(self, name: str) -> Reading:
         """Ask the cluster's DNS for a name's addresses: value {answers: [ip, ...], rcode}."""
-        command = f"dig +noall +comments +answer +time=1 +tries=1 {shlex.quote(name)} A"
-        return self._reading(command, _dns_value)
+        return self.ask("dns", [name])[name]
 
     def http(self, url: str) -> Reading:
         """Get a URL inside the cluster: value {status, body}; the body's first 256 characters."""
-        command = f"curl --silent --max-time 2 --write-out '\\n%{{http_code}}' {shlex.quote(url)}"
-        return self._reading(command, _http_value)
+        return self.ask("http", [url])[url]
 
-    def _reading(self, command: str, understand: Any) -> Reading:
-        send_ns = time.monotonic_ns()
+    def tcp(self, target: str) -> Reading:
+        """Connect to host:port inside the cluster: value {outcome: connected | refused, took_ms}."""
+        return self.ask("tcp", [target])[target]
+
+    def ask(self, probe: str, targets: Sequence[str]) -> dict[str, Reading]:
+        """Ask the same of each target, all side by side; returns each one's reading."""
+        each = NAMES_EACH if probe == "dns" else 1
+        groups = [list(targets[n : n + each]) for n in range(0, len(targets), each)]
+        clock = _Clock()
         try:
-            value, error = understand(self._shell(command))
+            output = self._shell(_script(probe, groups))
         except ClusterError as refused:
-            value, error = None, str(refused)
-        return Reading(send_ns, time.monotonic_ns(), value, error)
+            now = time.monotonic_ns()
+            return {target: Reading(clock.send_ns, now, None, str(refused), asked=False) for target in targets}
+        clock.received()
+        told = answers.split(output)
+        readings = {}
+        for number, group in enumerate(groups):
+            begin_us, end_us, text = told.get(number, (None, None, ""))
+            send_ns, receive_ns = clock.place(begin_us, end_us)
+            for target in group:
+                value, error = answers.understand(probe, target, text, begin_us, end_us)
+                readings[target] = Reading(send_ns, receive_ns, value, error, asked=bool(told))
+        return readings
 
     def _shell(self, command: str) -> str:
         if not hasattr(self._local, "session"):
@@ -105,85 +130,78 @@ class Inside:
             answer = self._local.session.get(f"{self._address}/shell", params={"cmd": command}, timeout=ASK_S)
             answer.raise_for_status()
             return str(answer.json().get("output", ""))
-        except (requests.RequestException, ValueError) as error:
-            raise ClusterError(f"the probe pod does not answer: {error}") from error
+        except (requests.RequestException, ValueError, AttributeError) as error:
+            raise ClusterError(f"{NOT_ASKED}: {error}") from error
 
 
-def _dns_value(output: str) -> tuple[Json, str | None]:
-    status = _STATUS.search(output)
-    if status is None:
-        return None, "the cluster's DNS did not answer"
-    words = [line.split() for line in output.splitlines() if line and not line.startswith(";")]
-    answers = sorted(w[4] for w in words if len(w) >= 5 and w[3] == "A" and _is_address(w[4]))
-    return {"answers": answers, "rcode": status[1]}, None
+_QUESTIONS = {
+    "dns": f"dig +noall +comments +question +answer +time={DNS_S} +tries=1 $*",
+    "http": f"curl --silent --max-time {HTTP_S} --write-out '\\n%{{http_code}}' -- \"$1\"",
+    "tcp": "{ exec 3<>/dev/tcp/${1%:*}/${1##*:}; } && echo connected",
+}
+_BOUND_S = {"dns": NAMES_EACH * DNS_S + 1, "http": HTTP_S + 1, "tcp": TCP_S}
+
+# Each question in a process of its own; each answer is one line, written at once: number, when the question began and
+# ended by the wall clock, and the begin and end of what was said, its line ends as \n. What has no answer in time is
+# killed, with all that it started (set -m: each has a process group of its own), and says nothing.
+_ASK = r"""
+set -m
+LC_ALL=C
+ask() {{
+  n=$1; shift; b=$EPOCHREALTIME
+  said=$( {{ {question}; }} 2>&1 )
+  e=$EPOCHREALTIME; said=${{said//\\/\\\\}}; said=${{said//$'\n'/\\n}}
+  [ ${{#said}} -gt 3500 ] && said=${{said:0:3000}}${{said: -400}}
+  printf '%s %s %s %s\n' "$n" "$b" "$e" "$said"
+}}
+{calls}
+{{ sleep {bound_s}; kill -9 -- ${{pids// / -}}; }} >/dev/null 2>&1 &
+killer=$!
+wait $pids 2>/dev/null
+kill -- -$killer 2>/dev/null
+echo asked
+"""
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _script(probe: str, groups: Sequence[Sequence[str]]) -> str:
+    """The command that asks for all groups of targets side by side and prints what :func:`answers.split` reads."""
+    calls = []
+    for number, group in enumerate(groups):
+        words = " ".join(shlex.quote(f"{target} A" if probe == "dns" else target) for target in group)
+        calls.append(f'ask {number} {words} & pids="$pids $!"')
+    script = _ASK.format(question=_QUESTIONS[probe], calls="\n".join(calls), bound_s=_BOUND_S[probe])
+    return f"exec bash -c {shlex.quote(script)}"
 
 
-def _http_value(output: str) -> tuple[Json, str | None]:
-    body, _, status = output.rpartition("\n")
-    if not status.isdigit() or status == "000":
-        return None, "no HTTP answer"
-    return {"status": int(status), "body": body[:256]}, None
+class _Clock:
+    """Places what the pod's wall clock said on this process's monotonic clock: on one machine both are the same two.
 
+    Between two times at which both clocks are read here their difference has stayed within what was read; where they
+    were set apart meanwhile, or the pod's is another clock, the request's own times are all that is known.
+    """
 
-class Cadence:
-    """Asks a fixed set of questions over and over on a thread of its own, and records every reading."""
+    def __init__(self) -> None:
+        self.send_ns, self._least, self._most = self._read()
+        self.receive_ns = self.send_ns
 
-    def __init__(self, inside: Inside, writer: HistoryWriter, names: Iterable[str], urls: Iterable[str]) -> None:
-        self._inside = inside
-        self._writer = writer
-        self._questions = [("dns", name) for name in names] + [("http", url) for url in urls]
-        self._stop = threading.Event()
-        self._failed: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
+    def received(self) -> None:
+        """The answer is here."""
+        self.receive_ns, least, most = self._read()
+        self._least, self._most = min(self._least, least), max(self._most, most)
 
-    def start(self) -> None:
-        """Begin asking."""
-        self._thread.start()
+    def place(self, begin_us: int | None, end_us: int | None) -> tuple[int, int]:
+        """(send, receive) in monotonic ns of what the pod did between two times of its wall clock, in us."""
+        whole = (self.send_ns, self.receive_ns)
+        if begin_us is None or end_us is None or self._most - self._least > _CLOCKS_APART_NS:
+            return whole
+        begin, end = begin_us * 1000 - self._most, (end_us + 1) * 1000 - self._least
+        inside = whole[0] - _CLOCKS_APART_NS <= begin <= end <= whole[1] + _CLOCKS_APART_NS
+        return (max(whole[0], begin), min(whole[1], end)) if inside else whole
 
-    def stop(self) -> None:
-        """Finish the round under way and end."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=len(self._questions) * ASK_S + 5)
-            if self._thread.is_alive():
-                raise WaitTimeout("the probes did not end their last round")
-        if self._failed is not None:
-            raise self._failed
-
-    def _run(self) -> None:
-        try:
-            self._rounds()
-        except BaseException as error:  # noqa: BLE001 - raised by stop()
-            self._failed = error
-
-    def _rounds(self) -> None:
-        while not self._stop.is_set():
-            begin = time.monotonic()
-            for probe, target in self._questions:
-                self.ask(probe, target)
-            self._writer.clock()
-            self._writer.flush()
-            self._stop.wait(max(0.0, CADENCE_S - (time.monotonic() - begin)))
-
-    def ask(self, probe: str, target: str) -> Reading:
-        """Ask one question now and record the reading."""
-        reading = self._inside.dns(target) if probe == "dns" else self._inside.http(target)
-        self._writer.write(
-            "probe",
-            time_ns=reading.receive_ns,
-            probe=probe,
-            target=target,
-            send_ns=reading.send_ns,
-            receive_ns=reading.receive_ns,
-            value=reading.value,
-            error=reading.error,
-        )
-        return reading
+    @staticmethod
+    def _read() -> tuple[int, int, int]:
+        """This moment, and between which two figures the wall clock minus the monotonic one lies, in ns."""
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        after = time.monotonic_ns()
+        return before, wall - after, wall - before
