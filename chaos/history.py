@@ -50,13 +50,16 @@ Linux host share. The kinds and their fields:
               max_unavailable, current_revision, update_revision, service_name, min_ready_s};
               Event {reason, message, type, count, at, about: {kind, name}}, ``at`` the last time in the cluster's own
               wall clock.
-``probe``     one reading: ``probe``, ``target``, ``send_ns``, ``receive_ns``, ``value``, ``error`` (None where it was
-              answered). ``dns``, asked inside the cluster: target a name, value {answers: [ip, ...], rcode};
-              ``http``, asked inside the cluster: target a URL, value {status, body}.
+``probe``     one reading, sent and answered between ``send_ns`` and ``receive_ns``: ``probe``, ``target``, ``value``,
+              ``error`` (None where it was answered), ``asked``: False where the question never got to what it is about,
+              the probe's own silence (absent in older histories). Asked inside the cluster: ``dns``, target a name,
+              value {answers: [ip, ...], rcode}; ``http``, target a URL, value {status, body: its first 256 characters};
+              ``tcp``, target host:port, value {outcome: connected | refused, took_ms}.
 ``revision``  ``send_ns``, ``receive_ns``, ``revision``: a linearizable read of the store, sent and answered then. An
               object of a higher version was published after ``send_ns``, any other before ``receive_ns``. Source
               ``api:revision``.
-``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between.
+``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between; of a probe, ``skipped``:
+              how many rounds of questions were left out.
 ``resumed``   ``what``, ``from_ns``, ``to_ns``: a watch had no connection in between and went on where it had stopped.
               It missed nothing, but what happened then it told of only afterwards.
 ``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.
