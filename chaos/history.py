@@ -43,6 +43,7 @@ Linux host share. The kinds and their fields:
               on, or None), reclaim, deleting}; Lease {holder, renewed_at, transitions}; Job {completions, active,
               succeeded, failed, ended (Complete | Failed | None)};
               Node {ready, unschedulable, taints: ["key=value:effect"]};
+              Service {type, cluster_ip (None: headless), selector, publish_not_ready, affinity (None | ClientIP)};
               EndpointSlice {service, endpoints: [{ip, pod, pod_uid, ready, serving, terminating}]};
               Deployment, StatefulSet, DaemonSet, ReplicaSet {replicas, ready_replicas, updated_replicas, generation,
               observed_generation, selector, as it is written}; also Deployment {strategy: {type, max_surge,
@@ -58,8 +59,8 @@ Linux host share. The kinds and their fields:
 ``revision``  ``send_ns``, ``receive_ns``, ``revision``: a linearizable read of the store, sent and answered then. An
               object of a higher version was published after ``send_ns``, any other before ``receive_ns``. Source
               ``api:revision``.
-``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between; of a probe, ``skipped``:
-              how many rounds of questions were left out.
+``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between. Of a probe also
+              ``skipped``: how many rounds of questions were left out.
 ``resumed``   ``what``, ``from_ns``, ``to_ns``: a watch had no connection in between and went on where it had stopped.
               It missed nothing, but what happened then it told of only afterwards.
 ``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.

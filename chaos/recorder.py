@@ -24,6 +24,7 @@ Value = TypeVar("Value")
 NAMESPACED = (
     "Pod",
     "PersistentVolumeClaim",
+    "Service",
     "EndpointSlice",
     "StatefulSet",
     "Deployment",

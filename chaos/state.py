@@ -165,6 +165,18 @@ def _node(raw: dict[str, Any]) -> dict[str, Json]:
     }
 
 
+def _service(raw: dict[str, Any]) -> dict[str, Json]:
+    spec = raw.get("spec") or {}
+    address = spec.get("clusterIP")
+    return {
+        "type": spec.get("type"),
+        "cluster_ip": None if address in (None, "", "None") else address,
+        "selector": spec.get("selector"),
+        "publish_not_ready": bool(spec.get("publishNotReadyAddresses")),
+        "affinity": spec.get("sessionAffinity"),
+    }
+
+
 def _endpoint_slice(raw: dict[str, Any]) -> dict[str, Json]:
     labels = raw["metadata"].get("labels") or {}
     return {
@@ -260,5 +272,6 @@ _KEEP = {
     "PersistentVolumeClaim": _claim,
     "Pod": _pod,
     "ReplicaSet": _workload,
+    "Service": _service,
     "StatefulSet": _stateful_set,
 }

@@ -133,6 +133,8 @@ def _add_readings(history: History, lives: dict[str, Life], end: int) -> None:
     answered = (r for r in history.of("probe") if r.get("error") is None and r["receive_ns"] < end)
     for record in sorted(answered, key=lambda reading: int(reading["send_ns"])):
         target = str(record["target"])
+        if record["probe"] == "dns" and target.split(".")[2:3] == ["svc"]:
+            continue  # a Service's name, which may be called as a pod is
         if record["probe"] == "dns" and (life := lives.get(target.partition(".")[0])):
             if record["value"].get("rcode") in DNS_ANSWERS:
                 life.dns.append(record)

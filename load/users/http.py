@@ -1,8 +1,8 @@
 """Reads over HTTP: one GET per slot, no retry, no redirect followed, no proxy.
 
 Only an application's answer with the expected status is ``ok``. A refused or reset connection, and any other answer,
-is a definite ``fail``; a request whose time ran out is ``info``. The result is {status, pod}: ``pod`` is who answered by
-the answer's header X-Served-By, and is not there where an answer has none.
+is a definite ``fail``; a request whose time ran out is ``info``. The result is {status, pod}: ``pod`` is who
+answered by the answer's header X-Served-By, and is not there where an answer has none.
 """
 
 from __future__ import annotations

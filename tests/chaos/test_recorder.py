@@ -291,6 +291,7 @@ def test_it_watches_what_the_history_promises() -> None:
     """All kinds of the history's contract are watched."""
     workloads = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
     promised = {"Pod", "PersistentVolumeClaim", "PersistentVolume", "Node", "Lease", "Job", "EndpointSlice", "Event"}
+    promised |= {"Service"}
     assert promised | workloads == {*NAMESPACED, *GLOBAL}
 
 

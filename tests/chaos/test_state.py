@@ -257,6 +257,18 @@ def test_a_node() -> None:
     assert state_of("Node", {"metadata": {}}) == {"ready": False, "unschedulable": False, "taints": []}
 
 
+def test_services() -> None:
+    """A headless one has no address; what is not published says so; one without a selector has none."""
+    spec = {"type": "ClusterIP", "clusterIP": "10.96.0.9", "selector": {"app": "web"}, "sessionAffinity": "None"}
+    whole = {"type": "ClusterIP", "cluster_ip": "10.96.0.9", "selector": {"app": "web"}, "affinity": "None"}
+    assert state_of("Service", {"metadata": {}, "spec": spec}) == whole | {"publish_not_ready": False}
+    headless = spec | {"clusterIP": "None", "publishNotReadyAddresses": True}
+    kept = whole | {"cluster_ip": None, "publish_not_ready": True}
+    assert state_of("Service", {"metadata": {}, "spec": headless}) == kept
+    nothing = {"type": None, "cluster_ip": None, "selector": None, "publish_not_ready": False, "affinity": None}
+    assert state_of("Service", {"metadata": {}}) == nothing
+
+
 def test_an_endpoint_slice() -> None:
     """Each endpoint with its pod and the three conditions; without a target it has no pod."""
     told = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from histories import Story, killed_pod
+from histories import NAMESPACE, Story, killed_pod, ns
 
 from chaos.checkers import Outcome, Verdict, identity
 from chaos.history import Record
@@ -265,3 +265,14 @@ def test_senseless_parameters_are_refused(pattern: str, dns_s_max: float) -> Non
     """No pattern, or no time to follow, is the author's mistake."""
     with pytest.raises(ValueError, match="pattern"):
         identity(pattern, dns_s_max)
+
+
+def test_a_service_that_is_called_as_a_pod_is_not_the_pods_name() -> None:
+    """A Service for one pod, under the pod's name, has an address of its own: that is no wrong answer of the pod's."""
+    story = killed_pod()
+    for at_s in range(6, 40):
+        value = {"answers": ["10.96.0.9"], "rcode": "NOERROR"}
+        target = f"web-1.{NAMESPACE}.svc.cluster.local"
+        times = {"send_ns": ns(at_s), "receive_ns": ns(at_s + 0.1)}
+        story.tell(at_s + 0.1, "probe", "probe", probe="dns", target=target, value=value, error=None, **times)
+    assert judged(story).outcome is Outcome.VALID
