@@ -4,6 +4,7 @@ from chaos.checkers.availability import availability
 from chaos.checkers.disruption_budget import disruption_budget
 from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
+from chaos.checkers.ordering import ordering
 from chaos.checkers.quiescence import quiescence
 from chaos.checkers.recovery import recovery
 from chaos.checkers.rescheduling import rescheduling
@@ -18,6 +19,7 @@ __all__ = [
     "durability",
     "identity",
     "judge",
+    "ordering",
     "quiescence",
     "recovery",
     "rescheduling",
