@@ -111,7 +111,7 @@ def _of_recovery(verdicts: Sequence[Verdict]) -> Iterator[Figure]:
 WHOLE = {
     "whole_after_fault_ms": "whole again after the fault",
     "whole_after_heal_ms": "whole again after the healing",
-    "client_ms": "first answer after the last failure",
+    "client_ms": "client",
 }
 """What a recovery tells besides its stages, in the words of the report."""
 
@@ -120,7 +120,7 @@ def recovery_stages(fault: Mapping[str, Json]) -> dict[str, Interval]:
     """Each stage of one fault's recovery, and when all was whole again, in ms; what is no interval is left out."""
     stages = fault.get("stages_ms")
     told = dict(stages) if isinstance(stages, Mapping) else {}
-    told |= {words: fault.get(key) for key, words in WHOLE.items()}
+    told |= {words: fault.get(key) for key, words in WHOLE.items() if words not in told}
     return {str(name): found for name, value in told.items() if (found := interval(value)) is not None}
 
 

@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from chaos.checkers.verdict import Verdict
+from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import Json
 from chaos.report.evidence import MAX_ROWS, lay_out
 from chaos.report.page import packaged, script_json, write_page
+from chaos.report.promises import promise
 from chaos.report.results import ExperimentResult, RunInfo, Standing, culprit, standing
+from chaos.report.stages import stage_table
 from chaos.report.timeline import timeline
 
-SCRIPTS = ("timeline_words.js", "timeline_frame.js", "timeline_panels.js", "timeline.js")
+SCRIPTS = ("timeline_words.js", "timeline_frame.js", "timeline_panels.js", "timeline_lanes.js", "timeline.js")
 """The figure's script in the order in which its parts build on one another."""
+
+
+_WORST_FIRST = (Outcome.INVALID, Outcome.UNKNOWN, Outcome.VALID)
 
 
 def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) -> None:
@@ -41,8 +46,8 @@ def _section(number: int, result: ExperimentResult, folder: Path) -> dict[str, J
         "result": result,
         "standing": standing(result),
         "culprit": culprit(result),
-        "verdicts": [v for v in verdicts if not v["recovery"]],
-        "recovery": [v for v in verdicts if v["recovery"]],
+        "verdicts": sorted(verdicts, key=lambda v: _WORST_FIRST.index(v["outcome"])),
+        "stages": [table for v in result.verdicts if (table := stage_table(v.evidence))],
         "timeline": script_json(timeline(result.history)) if drawable else None,
         "records": len(result.history),
         "cluster": result.history.fact("cluster") or {},
@@ -71,12 +76,12 @@ def _files(result: ExperimentResult, folder: Path) -> list[tuple[str, str]]:
 def _verdict(verdict: Verdict) -> dict[str, Json]:
     return {
         "checker": verdict.checker,
+        "promised": promise(verdict.checker, verdict.evidence),
         "outcome": verdict.outcome,
         "summary": verdict.summary,
         "evidence": lay_out(verdict.evidence),
         "findings": verdict.findings[:MAX_ROWS],
         "more_findings": max(0, len(verdict.findings) - MAX_ROWS),
-        "recovery": verdict.checker.startswith("recovery"),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -14,6 +14,9 @@ MAX_SEGMENTS = 400
 
 MIXED = "mixed"
 """The state of a stretch in which so much changed that it is drawn as one."""
+
+_MAX_TEXT = 140
+_HTTP_ERROR = 400
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -36,6 +39,9 @@ class Lane:
     segments: Sequence[Segment]
     moments: Sequence[tuple[int, str]] = field(default_factory=tuple)
 
+
+Step = tuple[int, int, str]
+"""From this moment (ns) on so many pods are ready, and which."""
 
 Change = tuple[int, tuple[str, Facts] | None]
 """From this moment (ns) on this state holds; None: there is nothing."""
@@ -142,14 +148,22 @@ def _restarts(records: Sequence[Record]) -> list[tuple[int, str]]:
 
 def dns_lanes(history: History) -> list[Lane]:
     """One lane for each name that was asked: an answer holds from the reading that first gave it to the next other."""
-    by_name: dict[str, list[Record]] = {}
-    for record in history.probes("dns"):
-        by_name.setdefault(str(record["target"]), []).append(record)
+    return _probe_lanes(history.probes("dns"), _answer)
+
+
+def probe_lanes(history: History) -> list[Lane]:
+    """One lane for each target of every other probe; what it said holds until it said something else."""
+    return _probe_lanes([record for record in history.of("probe") if record["probe"] != "dns"], _reading)
+
+
+def _probe_lanes(readings: Iterable[Record], said: Callable[[Record], tuple[str, Facts]]) -> list[Lane]:
+    by_target: dict[tuple[str, str], list[Record]] = {}
+    for record in readings:
+        by_target.setdefault((str(record["probe"]), str(record["target"])), []).append(record)
     lanes = []
-    for name in sorted(by_name):
-        records = by_name[name]
-        segments = segments_of([(r.time_ns, _answer(r)) for r in records], records[-1].time_ns + 1)
-        lanes.append(Lane(name, thin(segments)))
+    for (probe, target), records in sorted(by_target.items()):
+        segments = segments_of([(r.time_ns, said(r)) for r in records], records[-1].time_ns + 1)
+        lanes.append(Lane(target if probe in ("dns", "http") else f"{probe} {target}", thin(segments)))
     return lanes
 
 
@@ -163,36 +177,48 @@ def _answer(record: Record) -> tuple[str, Facts]:
     return "answer", (("ip", ", ".join(answers)),)
 
 
-def endpoint_steps(history: History, namespace: str | None) -> dict[str, list[tuple[int, int]]]:
-    """Ready endpoints of each Service: (from this moment in ns, how many), all its slices together, each IP once."""
-    slices: dict[str, dict[str, set[str]]] = {}
-    steps: dict[str, list[tuple[int, int]]] = {}
+def _reading(record: Record) -> tuple[str, Facts]:
+    value = record.get("value")
+    if record.get("error") or value is None:
+        return "unanswered", (("error", str(record.get("error") or "no value")[:140]),)
+    facts = value if isinstance(value, dict) else {"value": value}
+    told = tuple((str(key), str(one).strip()[:_MAX_TEXT]) for key, one in facts.items() if one not in (None, ""))
+    refused = isinstance(value, dict) and int(value.get("status") or 0) >= _HTTP_ERROR
+    return ("negative" if refused else "answer"), told
+
+
+def endpoint_steps(history: History, namespace: str | None) -> dict[str, list[Step]]:
+    """Ready endpoints of each Service, all its slices together, each IP once."""
+    slices: dict[str, dict[str, dict[str, str]]] = {}
+    steps: dict[str, list[Step]] = {}
     for record in history.objects("EndpointSlice"):
         if namespace not in (None, record.get("namespace")):
             continue
         state = record.get("state") or {}
         service = str(state.get("service"))
         mine = slices.setdefault(service, {})
+        ready = [e for e in state.get("endpoints") or () if e.get("ready")]
         if record["verb"] == "deleted":
             mine.pop(record["name"], None)
         else:
-            mine[record["name"]] = {str(e.get("ip")) for e in state.get("endpoints") or () if e.get("ready")}
-        count = len(set().union(*mine.values()))
+            mine[record["name"]] = {str(e.get("ip")): str(e.get("pod") or e.get("ip")) for e in ready}
+        behind = {ip: pod for one in mine.values() for ip, pod in one.items()}
+        names = ", ".join(sorted(behind.values()))[:_MAX_TEXT]
         series = steps.setdefault(service, [])
-        if not series or series[-1][1] != count:
-            series.append((record.time_ns, count))
+        if not series or series[-1][1:] != (len(behind), names):
+            series.append((record.time_ns, len(behind), names))
     return {service: thin_steps(steps[service]) for service in sorted(steps)}
 
 
-def thin_steps(steps: Sequence[tuple[int, int]], limit: int = MAX_SEGMENTS) -> list[tuple[int, int]]:
+def thin_steps(steps: Sequence[Step], limit: int = MAX_SEGMENTS) -> list[Step]:
     """Of more than ``limit`` steps keep the first, lowest, highest and last of each of ``limit`` stretches of time."""
     if len(steps) <= limit:
         return list(steps)
     width = max(1, (steps[-1][0] - steps[0][0]) // limit + 1)
     stretches: dict[int, list[int]] = {}
-    for index, (at, _) in enumerate(steps):
-        stretches.setdefault((at - steps[0][0]) // width, []).append(index)
-    kept: list[tuple[int, int]] = []
+    for index, step in enumerate(steps):
+        stretches.setdefault((step[0] - steps[0][0]) // width, []).append(index)
+    kept: list[Step] = []
     for group in stretches.values():
         lowest, highest = min(group, key=lambda i: steps[i][1]), max(group, key=lambda i: steps[i][1])
         kept.extend(steps[i] for i in sorted({group[0], lowest, highest, group[-1]}))

@@ -1,5 +1,5 @@
 // One experiment's figure: it reads its data, follows pointer and keys, and shows what is under them.
-class Figure extends Panels {
+class Figure extends Lanes {
   constructor(root, number) {
     super();
     this.data = JSON.parse(root.querySelector("script").textContent);
@@ -10,6 +10,7 @@ class Figure extends Panels {
     this.view = this.data.view.slice();
     this.row = 0;
     this.cursor = null;
+    this.prefix = commonStart(this.data.nodes.map((lane) => lane.label));
     this.listen(root);
     new ResizeObserver(() => this.draw()).observe(this.plot);
     this.draw();
@@ -46,8 +47,10 @@ class Figure extends Panels {
       return element;
     };
     const phases = this.data.phases.filter((p) => p.from <= this.cursor && this.cursor < p.to).map((p) => p.name);
-    const gaps = this.data.gaps.filter((g) => g.from <= this.cursor && this.cursor <= g.to);
-    const lines = [...row.read(this.cursor), ...gaps.map((g) => ["not seen", `${g.what}, ${span(g.from, g.to)}`])];
+    const about = Object.keys(this.parts).filter((name) => this.parts[name][0] <= row.y && row.y < this.parts[name][1]);
+    const gaps = this.data.gaps.filter((g) => g.from <= this.cursor && this.cursor <= g.to && g.where.some((name) => about.includes(name)));
+    const unseen = gaps.map((g) => [g.late ? "told of afterwards" : "not seen", `${g.what}, ${span(g.from, g.to)}`]);
+    const lines = [...row.read(this.cursor), ...unseen];
     this.tip.replaceChildren(
       line("b", row.label),
       line("when", seconds(this.cursor) + this.wall(this.cursor) + (phases.length ? " · " + phases.join(", ") : "")),
@@ -101,17 +104,30 @@ class Figure extends Panels {
     return { x: Math.min(Math.max(event.clientX - box.left, this.left), this.right), y: event.clientY - box.top, raw: event.clientX - box.left };
   }
 
+  /** What is under the pointer becomes what is read. */
+  point(event) {
+    const { x, y, raw } = this.at(event);
+    const row = this.rows.findIndex((r) => r.y <= y && y < r.y + r.height);
+    this.cursor = row < 0 || raw < this.left ? null : this.t(x);
+    if (row >= 0) this.row = row;
+    this.drawCursor();
+  }
+
   drag() {
     let start = null, brush = null, view = null;
     const stop = () => { brush?.remove(); start = brush = view = null; };
     this.plot.addEventListener("pointerdown", (event) => {
-      if (event.button || event.pointerType === "touch") return;
+      if (event.button) return;
+      if (event.pointerType === "touch") {
+        this.point(event);
+        return;
+      }
       start = this.at(event).x;
       view = event.shiftKey ? this.view.slice() : null;
       this.plot.setPointerCapture(event.pointerId);
     });
     this.plot.addEventListener("pointermove", (event) => {
-      const { x, y, raw } = this.at(event);
+      const { x } = this.at(event);
       if (start !== null && view) {
         const by = ((start - x) / (this.right - this.left)) * (view[1] - view[0]);
         this.show(view[0] + by, view[1] + by);
@@ -119,10 +135,7 @@ class Figure extends Panels {
         brush?.remove();
         brush = this.node(this.hand, "rect", { x: Math.min(x, start), y: 0, width: Math.abs(x - start), height: this.bottom, class: "brush" });
       }
-      const row = this.rows.findIndex((r) => r.y <= y && y < r.y + r.height);
-      this.cursor = row < 0 || raw < this.left ? null : this.t(x);
-      if (row >= 0) this.row = row;
-      this.drawCursor();
+      this.point(event);
     });
     this.plot.addEventListener("pointerup", (event) => {
       const from = start, zooming = brush !== null && !view, end = this.at(event).x;
@@ -130,7 +143,11 @@ class Figure extends Panels {
       if (zooming) this.show(Math.min(this.t(from), this.t(end)), Math.max(this.t(from), this.t(end)));
     });
     this.plot.addEventListener("pointercancel", stop);
-    this.plot.addEventListener("pointerleave", () => { this.cursor = null; this.drawCursor(); });
+    this.plot.addEventListener("pointerleave", (event) => {
+      if (event.pointerType === "touch") return;
+      this.cursor = null;
+      this.drawCursor();
+    });
   }
 
   key(event) {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from chaos.history import FaultWindow, History, Json
-from chaos.report.lanes import Lane, dns_lanes, endpoint_steps, pod_lanes
+from chaos.report.container_runs import ContainerRun, container_runs
+from chaos.report.happenings import event_lanes
+from chaos.report.lanes import Lane, dns_lanes, endpoint_steps, pod_lanes, probe_lanes
+from chaos.report.nodes import node_lanes
 from chaos.report.traffic import Bins, bins_of, requests_of
 
 MAX_LANES = 60
@@ -21,22 +22,24 @@ def timeline(history: History) -> dict[str, Json]:
     ``zero``: what second 0 is. ``extent`` and ``view``: [from, to], all there is and what is shown first (the load's
     window). ``wall_ms``: the wall clock at 0, in ms since the epoch, or None. ``phases``: {name, from, to}. ``faults``:
     {label, name, target, spans: [{from, to, open, marks: [{edge, at}], detail}]}. ``load``: see :func:`_load`, or None.
-    ``pods`` and ``dns``: {label, segments: [{from, to, state, ...facts}], moments: [{at, text}]}. ``endpoints``:
-    {label, end, steps: [[at, ready]]}. ``gaps``: {what, from, to}. ``omitted``: lanes left out, by kind.
+    ``nodes``, ``pods``, ``dns``, ``probes`` and ``events``: {label, segments: [{from, to, state, ...facts}], moments:
+    [{at, text}]}; a pod also has ``runs``: [{from, to, row, begun, ended, node, container, uid, exit, error_ms}].
+    ``endpoints``: {label, end, steps: [[at, ready, which]]}. ``gaps``: {what, from, to, where, late}: what was not seen
+    there, or only told of later; ``where`` holds the parts of the figure that it is about. ``omitted``: lanes left out.
     """
     axis = _Axis(history)
     bins = bins_of(requests_of(history), axis.zero_ns)
     namespace = (history.fact("experiment") or {}).get("namespace")
-    heard = history.last_heard
-    end_ns = max((heard[record.source] for record in history.objects("EndpointSlice")), default=0)
-    pods, names = pod_lanes(history, namespace), dns_lanes(history)
-    services = endpoint_steps(history, namespace)
-    faults = _fault_lanes(history, axis)
-    endpoints = [
-        {"label": service, "end": axis.s(end_ns), "steps": [[axis.s(at), count] for at, count in steps]}
-        for service, steps in services.items()
-    ]
-    kinds: dict[str, Sequence[Json]] = {"faults": faults, "pods": pods, "dns": names, "endpoints": endpoints}
+    runs = container_runs(history, namespace)
+    pods = pod_lanes(history, namespace)
+    pods += [Lane(name, ()) for name in sorted(runs.keys() - {lane.label for lane in pods})]
+    lanes = {"nodes": node_lanes(history), "pods": pods, "dns": dns_lanes(history), "probes": probe_lanes(history),
+             "events": event_lanes(history, namespace)}  # fmt: skip
+    faults, endpoints = _fault_lanes(history, axis), _endpoints(history, namespace, axis)
+    counts = {kind: len(one) for kind, one in lanes.items()} | {"faults": len(faults), "endpoints": len(endpoints)}
+    drawn = {kind: [_lane(lane, axis) for lane in one[:MAX_LANES]] for kind, one in lanes.items()}
+    for lane in drawn["pods"]:
+        lane["runs"] = [_run(run, axis) for run in runs.get(lane["label"], ())]
     return {
         "zero": axis.zero,
         "extent": axis.extent,
@@ -45,13 +48,10 @@ def timeline(history: History) -> dict[str, Json]:
         "phases": _phases(history, axis),
         "faults": faults[:MAX_LANES],
         "load": _load(bins, axis) if bins else None,
-        "pods": [_lane(lane, axis) for lane in pods[:MAX_LANES]],
+        **drawn,
         "endpoints": endpoints[:MAX_LANES],
-        "dns": [_lane(lane, axis) for lane in names[:MAX_LANES]],
-        "gaps": [
-            {"what": r["what"], "from": axis.s(r["from_ns"]), "to": axis.s(r["to_ns"])} for r in history.of("gap")
-        ],
-        "omitted": {kind: len(lanes) - MAX_LANES for kind, lanes in kinds.items() if len(lanes) > MAX_LANES},
+        "gaps": _gaps(history, axis),
+        "omitted": {kind: count - MAX_LANES for kind, count in counts.items() if count > MAX_LANES},
     }
 
 
@@ -150,6 +150,71 @@ def _load(bins: Bins, axis: _Axis) -> dict[str, Json]:
         "p99": _milliseconds(bins.p99_ns.tolist()),
         "max": _milliseconds(bins.max_ns.tolist()),
         "errors": {str(index): text for index, text in bins.errors.items()},
+    }
+
+
+def _endpoints(history: History, namespace: str | None, axis: _Axis) -> list[dict[str, Json]]:
+    told = history.objects("EndpointSlice")
+    end_ns = max((history.last_heard[record.source] for record in told), default=0)
+    return [
+        {"label": service, "end": axis.s(end_ns), "steps": [[axis.s(at), count, names] for at, count, names in steps]}
+        for service, steps in endpoint_steps(history, namespace).items()
+    ]
+
+
+_ABOUT = {
+    "api": ["nodes", "pods", "endpoints", "events"],
+    "api:Pod": ["pods"],
+    "api:Node": ["nodes"],
+    "api:EndpointSlice": ["endpoints"],
+    "api:Event": ["events"],
+    "engine": ["nodes"],
+}
+"""Which parts of the figure a source is seen in; a watch that is in none of them is told of at the top."""
+
+_EVERYWHERE = ["phases", "load", "nodes", "pods", "endpoints", "dns", "probes", "events"]
+
+
+def _gaps(history: History, axis: _Axis) -> list[dict[str, Json]]:
+    """Gaps, and stretches of which a source told only afterwards, each with the parts of the figure it is about."""
+    found = []
+    for record in [*history.of("gap"), *history.of("resumed")]:
+        until = record.get("to_ns")
+        found.append(
+            {
+                "what": f"{record.source}: {record['what']}",
+                "from": axis.s(record["from_ns"]),
+                "to": axis.extent[1] if until is None else axis.s(until),
+                "where": _parts(history, record.source),
+                "late": record.kind == "resumed",
+            }
+        )
+    return found
+
+
+def _parts(history: History, source: str) -> list[str]:
+    if source.startswith("node:"):
+        return ["pods"]
+    if source in history.operations.sources:
+        return ["load"]
+    probes = {str(record["probe"]) for record in history.of("probe") if record.source == source}
+    if probes:
+        return [part for part, seen in (("dns", "dns" in probes), ("probes", bool(probes - {"dns"}))) if seen]
+    return ["phases"] if source.startswith("api:") and source not in _ABOUT else _ABOUT.get(source, _EVERYWHERE)
+
+
+def _run(run: ContainerRun, axis: _Axis) -> dict[str, Json]:
+    return {
+        "from": axis.s(run.from_ns),
+        "to": axis.s(run.to_ns),
+        "row": run.row,
+        "begun": run.begun,
+        "ended": run.ended,
+        "node": run.node,
+        "container": run.container,
+        "uid": run.pod_uid,
+        "exit": run.exit_status,
+        "error_ms": round(run.error_ns / 1e6, 2),
     }
 
 

@@ -29,25 +29,48 @@ class Frame {
     this.text = this.node(this.svg, "g");
     this.hand = this.node(this.svg, "g", { "clip-path": `url(#${this.clip})` });
     this.rows = [];
+    this.parts = {};
     this.y = 10;
-    this.drawPhases();
+    this.part("phases", () => this.drawPhases());
     this.drawFaults();
     const top = this.y;
-    this.drawLoad();
-    this.drawLanes("Pods", this.data.pods, "pods", [
+    this.part("load", () => this.drawLoad());
+    this.drawLanes("Nodes", "nodes", [
+      ["s-ready", "ready"], ["s-cordoned", "cordoned"], ["s-not-ready", "not ready"], ["s-paused", "paused"],
+      ["s-stopped", "stopped"],
+    ], true);
+    const ran = this.data.pods.some((lane) => lane.runs.length) ? [["run", "container ran, by its node"]] : [];
+    this.drawLanes("Pods", "pods", [
       ["s-pending", "pending"], ["s-running", "running, not ready"], ["s-ready", "ready"],
-      ["s-terminating", "terminating"], ["new-uid", "new UID"],
+      ["s-terminating", "terminating"], ["new-uid", "new UID"], ...ran,
     ]);
     this.drawEndpoints();
-    this.drawLanes("DNS answers", this.data.dns, "dns", [
+    this.drawLanes("DNS answers", "dns", [
       ["s-answer", "address"], ["s-negative", "negative answer"], ["s-unanswered", "no answer"],
     ]);
+    this.drawLanes("Other probes", "probes", [
+      ["s-answer", "answered"], ["s-negative", "refused"], ["s-unanswered", "no answer"],
+    ], true);
+    this.drawLanes("Kubernetes events", "events", [["event-warning", "warning"], ["event-normal", "normal"]], true);
     this.bottom = this.y + 4;
     this.drawAxis(top);
     this.drawBands();
     this.svg.setAttribute("height", this.bottom + 44);
     this.node(clip, "rect", { x: this.left, y: 0, width: this.right - this.left, height: this.bottom + 34 });
     this.drawCursor();
+  }
+
+  /** Draws a part and notes where it stands, for what concerns it alone. */
+  part(name, draw) {
+    const from = this.y;
+    draw();
+    this.parts[name] = [from, this.y];
+  }
+
+  /** A name without what all nodes' names begin with, and without the cluster's domain. */
+  short(name) {
+    const bare = name.replace(/\.svc\.cluster\.local\.?$/, "");
+    return this.prefix && bare.startsWith(this.prefix) ? bare.slice(this.prefix.length) : bare;
   }
 
   addRow(height, label, read) {
@@ -69,23 +92,31 @@ class Frame {
     this.y += 4;
     const baseline = this.y + 12;
     this.node(this.text, "text", { x: 12, y: baseline, class: "title" }, title);
-    let x = Math.max(this.left, 12 + widthOf(title) * 1.1 + 18);
+    const begin = Math.max(this.left, 12 + widthOf(title) * 1.1 + 18);
+    let x = begin, line = baseline;
     if (this.left < 150 && legend.length) note = "";
-    if (note) this.node(this.text, "text", { x, y: baseline, class: "note" }, note);
+    if (note) this.node(this.text, "text", { x, y: line, class: "note" }, note);
     if (note) x += widthOf(note, 11) + 22;
     for (const [kind, words] of legend) {
-      if (x + 22 + widthOf(words, 11) > this.right) break;
-      if (["p50", "p99", "max", "new-uid"].includes(kind)) {
-        const at = kind === "new-uid" ? { x1: x + 8, x2: x + 8, y1: baseline - 11, y2: baseline + 1 }
-          : { x1: x, x2: x + 16, y1: baseline - 4, y2: baseline - 4 };
-        this.node(this.text, "line", { ...at, class: kind });
-      } else {
-        this.node(this.text, "rect", { x, y: baseline - 10, width: 16, height: 11, class: kind });
+      if (x + 22 + widthOf(words, 11) > this.right && x > begin) {
+        x = begin;
+        line += 16;
       }
-      this.node(this.text, "text", { x: x + 21, y: baseline, class: "note" }, words);
+      this.sample(kind, x, line);
+      this.node(this.text, "text", { x: x + 21, y: line, class: "note" }, words);
       x += 21 + widthOf(words, 11) + 18;
     }
-    this.y += 22;
+    this.y += 22 + line - baseline;
+  }
+
+  /** A sample of how something is drawn. */
+  sample(kind, x, y) {
+    const line = (x1, x2, y1, y2) => this.node(this.text, "line", { x1, x2, y1, y2, class: kind });
+    if (kind === "new-uid") line(x + 8, x + 8, y - 11, y + 1);
+    else if (["p50", "p99", "max", "run"].includes(kind)) line(x, x + 16, y - 4, y - 4);
+    else if (kind === "event-warning") this.node(this.text, "path", { d: `M${x + 3} ${y + 1}h10l-5 -10Z`, class: kind });
+    else if (kind === "event-normal") this.node(this.text, "path", { d: `M${x + 7} ${y - 10}h2v12h-2Z`, class: kind });
+    else this.node(this.text, "rect", { x, y: y - 10, width: 16, height: 11, class: kind });
   }
 
   drawPhases() {
@@ -158,8 +189,10 @@ class Frame {
       if (index % 2) this.node(this.under, "rect", { ...all, x, width, class: "phase-odd" });
     });
     for (const gap of this.data.gaps) {
-      const x = this.x(gap.from);
-      this.node(this.under, "rect", { ...all, x, width: Math.max(2, this.x(gap.to) - x), class: "gap-band" });
+      const x = this.x(gap.from), width = Math.max(2, this.x(gap.to) - x);
+      for (const [from, to] of gap.where.map((name) => this.parts[name]).filter(Boolean)) {
+        this.node(this.over, "rect", { x, width, y: from, height: to - from, class: gap.late ? "late-band" : "gap-band" });
+      }
     }
     for (const one of this.data.faults.flatMap((f) => f.spans)) {
       const x = this.x(one.from);

@@ -1,4 +1,4 @@
-// The panels: requests, latency, lanes of pods and names, ready endpoints.
+// The panels of the load: requests, errors, latency.
 class Panels extends Frame {
   drawLoad() {
     const load = this.data.load;
@@ -18,17 +18,7 @@ class Panels extends Frame {
       return load.errors[i] ? [...lines, ["mostly", load.errors[i]]] : lines;
     });
     this.drawStack(row, load);
-    this.y += 6;
-    for (const [kind, counts, words] of [["fail", load.fail, "failed"], ["info", load.info, "nobody knows"]]) {
-      if (!counts.some(Boolean)) continue;
-      const rug = this.addRow(14, words, row.read);
-      this.node(this.text, "text", { x: this.left - 8, y: rug.y + 11, class: "tick", "text-anchor": "end" }, words);
-      counts.forEach((count, i) => {
-        if (!count) return;
-        const x = this.x(load.start + i * load.width), end = this.x(load.start + (i + 1) * load.width);
-        this.node(this.body, "rect", { x, y: rug.y + 4, width: Math.max(2, end - x), height: 7, class: kind + "-rug" });
-      });
-    }
+    this.drawErrors(load, row.read);
     this.drawLatency(load, bin, when);
   }
 
@@ -50,6 +40,34 @@ class Panels extends Frame {
       if (d) this.node(this.body, "path", { d, class: kind });
       base = next;
     }
+  }
+
+  /** The share of requests that were not answered; however small, it is seen. */
+  drawErrors(load, read) {
+    const sums = load.ok.map((n, i) => n + load.fail[i] + load.info[i]);
+    const shares = sums.map((n, i) => (n ? (load.fail[i] + load.info[i]) / n : 0));
+    const most = Math.max(...shares);
+    if (!most) {
+      this.head("Error ratio", [], "every request was answered");
+      return;
+    }
+    this.head("Error ratio", [["fail", "failed"], ["info", "nobody knows"]], "of the requests due in each bin");
+    const row = this.addRow(STEPS, "Error ratio", read);
+    const step = niceStep(Math.max(most, 0.02), 2), ceiling = Math.min(1, Math.ceil(most / step) * step);
+    const height = (share) => (share / ceiling) * (row.height - 4), floor = row.y + row.height;
+    for (const share of [0, ceiling]) this.rule(floor - height(share), +(share * 100).toFixed(2) + " %");
+    const paths = { fail: "", info: "" };
+    sums.forEach((n, i) => {
+      const x = this.x(load.start + i * load.width), end = this.x(load.start + (i + 1) * load.width);
+      let base = floor;
+      for (const kind of ["fail", "info"]) {
+        if (!load[kind][i]) continue;
+        const tall = Math.max(3, height(load[kind][i] / n));
+        paths[kind] += `M${x.toFixed(1)} ${base.toFixed(1)}v${-tall.toFixed(1)}h${Math.max(2, end - x + 0.2).toFixed(1)}v${tall.toFixed(1)}Z`;
+        base -= tall;
+      }
+    });
+    for (const kind of ["fail", "info"]) if (paths[kind]) this.node(this.body, "path", { d: paths[kind], class: kind });
   }
 
   drawLatency(load, bin, when) {
@@ -82,76 +100,5 @@ class Panels extends Frame {
   rule(y, words) {
     this.node(this.under, "line", { x1: this.left, x2: this.right, y1: y, y2: y, class: "grid" });
     this.node(this.text, "text", { x: this.left - 8, y: y + 4, class: "tick", "text-anchor": "end" }, words);
-  }
-
-  drawLanes(title, lanes, kind, legend) {
-    const left = this.data.omitted[kind];
-    this.head(title, lanes.length ? legend : [], lanes.length ? (left ? `${left} more lanes are not drawn` : "") : "nothing was recorded");
-    for (const lane of lanes) {
-      const row = this.addRow(LANE, lane.label, (t) => this.readLane(lane, t));
-      this.label(row, kind === "dns" ? lane.label.replace(/\.svc\.cluster\.local\.?$/, "") : lane.label, lane.label);
-      const middle = row.y + LANE / 2;
-      this.node(this.under, "line", { x1: this.left, x2: this.right, y1: middle, y2: middle, class: "lane-line" });
-      let uid = null;
-      lane.segments.forEach((segment, index) => {
-        this.drawSegment(row, segment, lane.segments, index);
-        const x = this.x(segment.from);
-        if (segment.uid && uid && segment.uid !== uid) {
-          this.node(this.body, "line", { x1: x, x2: x, y1: row.y + 1, y2: row.y + LANE - 1, class: "new-uid" });
-        }
-        uid = segment.uid || uid;
-      });
-      for (const moment of lane.moments) {
-        const x = this.x(moment.at);
-        this.node(this.body, "path", { d: `M${x} ${middle - 6}L${x + 6} ${middle}L${x} ${middle + 6}L${x - 6} ${middle}Z`, class: "moment" });
-      }
-    }
-  }
-
-  drawSegment(row, segment) {
-    const from = Math.max(this.x(segment.from), this.left - 4), to = Math.min(this.x(segment.to), this.right + 4);
-    if (to < this.left || from > this.right) return;
-    this.node(this.body, "rect", { x: from, y: row.y + 4, width: Math.max(1.5, to - from), height: LANE - 8, class: "s-" + segment.state });
-    const room = Math.min(to, this.right) - Math.max(from, this.left) - 12;
-    const uid = (segment.uid || "").slice(0, 8), node = segment.node || "";
-    const choices = segment.state === "answer" ? [segment.ip] : segment.state === "negative" ? [segment.rcode]
-      : segment.state === "unanswered" ? [segment.error] : segment.state === "mixed" ? [`${segment.changes} changes`]
-      : [[uid, node].filter(Boolean).join(" on "), uid, uid.slice(0, 4)];
-    const words = choices.find((text) => text && widthOf(text, 11) <= room);
-    if (!words) return;
-    const kind = { ready: "on-ready", answer: "on-answer" }[segment.state] || "on-hatch";
-    this.node(this.body, "text", { x: Math.max(from, this.left) + 6, y: row.y + LANE / 2 + 4, class: kind }, words);
-  }
-
-  readLane(lane, t) {
-    const reach = ((this.view[1] - this.view[0]) / (this.right - this.left)) * 6;
-    const moments = lane.moments.filter((m) => Math.abs(m.at - t) <= reach).map((m) => [seconds(m.at), m.text]);
-    const one = lane.segments.find((s) => s.from <= t && t < s.to);
-    if (!one) return [["", "nothing here"], ...moments];
-    const facts = Object.entries(one).filter(([key]) => !["from", "to", "state"].includes(key));
-    const state = one.state === "running" ? "running, not ready" : one.state;
-    return [["state", state], ...facts, ["held", span(one.from, one.to)], ...moments];
-  }
-
-  drawEndpoints() {
-    const all = this.data.endpoints, left = this.data.omitted.endpoints;
-    this.head("Ready endpoints", [], all.length ? (left ? `${left} more services are not drawn` : "") : "nothing was recorded");
-    for (const service of all) {
-      const steps = service.steps, top = Math.max(1, ...steps.map((s) => s[1]));
-      const at = (t) => (t > service.end ? undefined : steps.findLast((s) => s[0] <= t));
-      const row = this.addRow(STEPS, service.label, (t) => {
-        const step = at(t);
-        return [["ready endpoints", step ? String(step[1]) : "not known"], ...(step ? [["since", seconds(step[0])]] : [])];
-      });
-      this.label(row, service.label);
-      const y = (n) => row.y + STEPS - 6 - (n / top) * (STEPS - 14);
-      this.rule(y(0), "0");
-      this.rule(y(top), String(top));
-      let d = `M${this.x(steps[0][0])} ${y(steps[0][1])}`;
-      for (const [time, count] of steps.slice(1)) d += `H${this.x(time)}V${y(count)}`;
-      d += `H${this.x(service.end)}`;
-      this.node(this.body, "path", { d: `${d}V${y(0)}H${this.x(steps[0][0])}Z`, class: "steps-area" });
-      this.node(this.body, "path", { d, class: "steps" });
-    }
   }
 }

@@ -26,3 +26,10 @@ const niceStep = (range, count) => {
   return power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999);
 };
 const milliseconds = (ms) => (ms === null ? "–" : ms >= 1000 ? (ms / 1000).toFixed(2) + " s" : ms.toFixed(1) + " ms");
+/** What all of several names begin with, up to a dash. */
+const commonStart = (names) => {
+  if (names.length < 2) return "";
+  let start = names[0];
+  for (const name of names) while (!name.startsWith(start)) start = start.slice(0, -1);
+  return start.slice(0, start.lastIndexOf("-") + 1);
+};

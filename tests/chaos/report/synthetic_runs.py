@@ -49,6 +49,35 @@ class Story:
             name=f"{service}-x", uid="s", state={"service": service, "endpoints": ready},
         )  # fmt: skip
 
+    def node(self, seconds: float, name: str, ready: bool = True, *taints: str, cordoned: bool = False) -> None:
+        """What the watch told of a node."""
+        state = {"ready": ready, "unschedulable": cordoned, "taints": list(taints)}
+        self.at(seconds, "object", "api:Node", verb="modified", object="Node", namespace=None, name=name, uid=name,
+                state=state)  # fmt: skip
+
+    def engine(self, seconds: float, event: str, node: str) -> None:
+        """What happened to a node's container."""
+        self.at(seconds, "engine", "engine", event=event, node=node, wall_ns=WALL_NS + round(seconds * S), error_ns=0)
+
+    def ran(self, seconds: float, event: str, pod: str, uid: str, node: str, status: int | None = None) -> None:
+        """What a node's witness told of a container of a pod."""
+        self.at(seconds, "runtime", f"node:{node}", event=event, namespace="kindstorm-a1", pod=pod, pod_uid=uid,
+                container="app", container_id=f"c-{uid}", pid=123, exit_status=status, wall_ns=0,
+                error_ns=300_000)  # fmt: skip
+
+    def event(self, seconds: float, reason: str, pod: str, message: str, kind: str = "Normal", count: int = 1) -> None:
+        """An event of Kubernetes'."""
+        state = {"reason": reason, "message": message, "type": kind, "count": count, "at": None,
+                 "about": {"kind": "Pod", "name": pod}}  # fmt: skip
+        self.at(seconds, "object", "api:Event", verb="added", object="Event", namespace="kindstorm-a1",
+                name=f"{pod}.{seconds}", uid=f"e{seconds}", state=state)  # fmt: skip
+
+    def http(self, seconds: float, url: str, status: int | None, body: str = "") -> None:
+        """An answer to a question inside the cluster; no status: none came."""
+        value = None if status is None else {"status": status, "body": body}
+        self.at(seconds, "probe", "probe", probe="http", target=url, send_ns=0, receive_ns=0, value=value,
+                error="timed out" if value is None else None)  # fmt: skip
+
     def dns(self, seconds: float, name: str, *answers: str, rcode: str = "NOERROR", error: str | None = None) -> None:
         """One answer to one question."""
         value = None if error else {"answers": list(answers), "rcode": rcode}
@@ -187,7 +216,8 @@ def identity(survives: bool = False) -> History:
                 story.dns(when, name, rcode="NXDOMAIN") if when < 58 else story.dns(when, name, error="timed out")
             else:
                 story.dns(when, name, back["ip"] if ordinal == 1 and when > 60 else addresses[ordinal])
-    story.at(50, "gap", "watch", what="the watch was cut off", from_ns=START_NS + 47 * S, to_ns=START_NS + 50 * S)
+    story.at(50, "gap", "api:Pod", what="the watch was cut off", from_ns=START_NS + 47 * S, to_ns=START_NS + 50 * S)
+    _outside(story)
     for index in range(69 * 20):
         when = 21 + index / 20
         down = 36.3 < when < 60 and index % 3 == 1
@@ -196,6 +226,35 @@ def identity(survives: bool = False) -> History:
         else:
             story.request(when, "ok", 0.004 + story.random.expovariate(1 / 0.006))
     return story.history()
+
+
+def _outside(story: Story) -> None:
+    """What nodes, the engine, Kubernetes' events and another probe tell of the lost node."""
+    nodes = ["kindstorm-3-control-plane", *(f"kindstorm-3-worker{number}" for number in (2, 3, 4, 5))]
+    for name in nodes:
+        story.node(0.5, name)
+    lost = nodes[2]
+    story.engine(36.3, "kill", lost)
+    story.engine(36.4, "die", lost)
+    story.node(40.2, lost, False, "node.kubernetes.io/unreachable=:NoExecute")
+    story.engine(61.2, "start", lost)
+    story.node(62.5, lost, True, cordoned=True)
+    story.node(64.0, lost)
+    story.at(95, "object", "api:Node", verb="modified", object="Node", namespace=None, name=nodes[0], uid=nodes[0],
+             state={"ready": True, "unschedulable": False, "taints": []})  # fmt: skip
+    for ordinal in range(3):
+        story.ran(0.2 if ordinal == 2 else 2.8 + 5 * ordinal, "seen" if ordinal == 2 else "start", f"web-{ordinal}",
+                  f"{ordinal}a7e41b{ordinal}-11", nodes[ordinal + 1])  # fmt: skip
+    story.ran(58.4, "exit", "web-1", "1a7e41b1-11", lost, 137)
+    story.ran(55.8, "start", "web-1", "e66f0c92-22", nodes[4])
+    for node in nodes[1:]:
+        story.at(95, "clock", f"node:{node}", wall_ns=WALL_NS + 95 * S)
+    story.event(2.2, "Scheduled", "web-0", "Successfully assigned web-0")
+    story.event(40.3, "NodeNotReady", "web-1", "Node is not ready", "Warning")
+    story.event(46.1, "TaintManagerEviction", "web-1", "Marking for deletion", "Normal")
+    story.event(57.1, "Unhealthy", "web-1", "Readiness probe failed: connection refused", "Warning", 3)
+    for second in range(21, 92):
+        story.http(second, "http://web.kindstorm-a1/", 503 if 45 < second < 47 else None if 38 < second < 42 else 200)
 
 
 def valid(checker: str = "availability", **evidence: Json) -> Verdict:

@@ -96,7 +96,7 @@ def test_endpoints_of_all_slices_are_counted_once() -> None:
         story.at(at, "object", verb="modified" if ips else "deleted", object="EndpointSlice", namespace="n", name=name,
                  uid=name, state={"service": "web", "endpoints": endpoints})  # fmt: skip
     steps = endpoint_steps(story.history(), None)["web"]
-    assert [count for _, count in steps] == [2, 3, 2]
+    assert [step[1:] for step in steps] == [(2, "1, 2"), (3, "1, 2, 3"), (2, "2, 3")]
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from("abc")), max_size=200))
@@ -128,8 +128,8 @@ def test_thinning_keeps_the_time_and_the_long_segments(durations: list[int], lim
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=200))
 def test_thinned_steps_keep_ends_and_extremes(counts: list[int]) -> None:
     """The first, the last, the lowest and the highest count survive, in order, in bounded number."""
-    thinned = thin_steps(list(enumerate(counts)), 5)
-    values = [count for _, count in thinned]
+    thinned = thin_steps([(at, count, "") for at, count in enumerate(counts)], 5)
+    values = [step[1] for step in thinned]
     assert (values[0], values[-1], min(values), max(values)) == (counts[0], counts[-1], min(counts), max(counts))
     assert len(thinned) <= 20
     assert thinned == sorted(thinned)
