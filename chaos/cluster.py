@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from chaos import kind, seal, storage
+from chaos import kind, seal, storage, witness
 from chaos.checkers.quiescence import differences
 from chaos.errors import ClusterError, ImageError, WaitTimeout
 from chaos.history import Json
@@ -68,7 +68,7 @@ class ClusterSpec:
     def digest(self) -> str:
         """A digest of the configuration; the node image counts by its id."""
         image = engine.inspect_image(self.base_image) or {}
-        files = (kind.SHAPES / f"{self.shape}.yaml", storage.MANIFEST)
+        files = (kind.SHAPES / f"{self.shape}.yaml", storage.MANIFEST, witness.SCRIPT, witness.UNIT)
         text = repr((self, image.get("Id"), *(path.read_text() for path in files)))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

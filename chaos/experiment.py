@@ -29,6 +29,7 @@ from chaos.secret_values import secrets_in
 from chaos.stack import RUN_LABEL, Stack
 from chaos.steady_state import Condition, View
 from chaos.waiting import poll
+from chaos.witness import Witnesses
 
 BEFORE_S = 5.0
 AFTER_S = 5.0
@@ -222,6 +223,9 @@ class _Experiment:
             undo.callback(self._read_baseline_after)
             undo.callback(self._remove)
         self._make_namespace()
+        witnesses = Witnesses(self.cluster.containers(), self.clients)
+        undo.callback(witnesses.stop)
+        witnesses.start()
         recorder = Recorder(self.kube, self.namespace, self.writers, self.cluster.require_engine)
         keeper = LogKeeper(self.kube, self.namespace, self.plan.directory / "logs", self.plan.redactor, self._learn)
         recorder.listen(keeper.see)

@@ -59,8 +59,18 @@ Linux host share. The kinds and their fields:
 ``revision``  ``send_ns``, ``receive_ns``, ``revision``: a linearizable read of the store, sent and answered then. An
               object of a higher version was published after ``send_ns``, any other before ``receive_ns``. Source
               ``api:revision``.
+``runtime``   of source ``node:<node>``: what the node's own witness says of a container of a pod: ``event`` (start |
+              exit | seen: it ran then, at the beginning of the record or after a gap), ``namespace``, ``pod``,
+              ``pod_uid``, ``container`` (None: not to be had), ``container_id``, ``pid``, ``created_ns`` (when its
+              process was made, at most 10 ms too early; None: not known), ``exit_status`` (None: not known),
+              ``wall_ns``, ``error_ns`` (the event lies at most so far from ``time_ns``; an exit that was found between
+              two looks lies in their middle). Sandboxes are left out, init containers are not.
+``engine``    of source ``engine``: what happened to a node's container: ``event`` (start | die | pause | unpause |
+              kill | stop | restart | oom | destroy), ``node``, ``wall_ns``, ``error_ns``. ``die`` comes after it.
 ``gap``       ``what``, ``from_ns``, ``to_ns``: the source may have missed something in between. Of a probe also
-              ``skipped``: how many rounds of questions were left out.
+              ``skipped``: how many rounds of questions were left out. A witness that did not hear the runtime's events,
+              but looked at the processes, says ``looked_every_ns``: the longest between two looks. What ran for less
+              than that may have been missed, and nothing else.
 ``resumed``   ``what``, ``from_ns``, ``to_ns``: a watch had no connection in between and went on where it had stopped.
               It missed nothing, but what happened then it told of only afterwards.
 ``note``      ``text``: for people; ``skipped``, where the load says so: how many requests it never sent.
@@ -113,7 +123,10 @@ Json = Any
 Redact = Callable[[Json], Json]
 """Takes the secrets out of a JSON value."""
 
-_OWN_WORDS = frozenset({"edge", "f", "fault", "id", "object", "op", "probe", "process", "type", "uid", "verb"})
+_OWN_WORDS = frozenset(
+    {"edge", "f", "fault", "id", "object", "op", "probe", "process", "type", "uid", "verb"}
+    | {"container_id", "event", "pod_uid"}
+)
 """Fields whose values are words of the format, or made by Kubernetes or by us; no secret is ever one."""
 
 _GENERATED_SUFFIX = re.compile(r"(-[bcdfghjklmnpqrstvwxz2456789]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$")

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from chaos import cluster as clusters
-from chaos import interrupts, journal, kind, seal, storage
+from chaos import interrupts, journal, kind, seal, storage, witness
 from chaos.cluster import CLUSTER_LABEL, CONFIG_LABEL, MARK, Cluster, ClusterSpec, folder, owner
 from chaos.errors import ClusterError, WaitTimeout
 from chaos.history import Json
@@ -130,9 +130,10 @@ def _prepare(cluster: Cluster) -> None:
     containers = cluster.containers()
     with ThreadPoolExecutor(max_workers=4) as pool:
         sealed = [pool.submit(seal.seal_node, container) for container in containers]
+        watched = [pool.submit(witness.install, container) for container in containers]
         dns = pool.submit(seal.seal_dns, cluster.kube)
         given = pool.submit(_give_images, cluster)
-        for done in (*sealed, given):
+        for done in (*sealed, *watched, given):
             done.result()
         cluster.corefile = dns.result()
     for container in containers:

@@ -302,12 +302,35 @@ class Questions:
         return {target: Reading(1, 2, None, "nobody answers") for target in targets}
 
 
+class Witnesses:
+    """Stands in for the nodes and the engine: one of them tells that it was there."""
+
+    def __init__(self, world: World, nodes: list[str], folder: Path) -> None:
+        assert nodes == ["ks-worker", "ks-control-plane"]
+        self.world = world
+        self.folder = folder
+        self.told: list[str] = []
+
+    def start(self) -> None:
+        """See chaos.witness."""
+        assert not any("Deployment" in done for done in self.world.kube.done), "it must be there before the stack is"
+        self.told.append("begin")
+
+    def stop(self) -> None:
+        """See chaos.witness."""
+        assert self.world.kube.namespaces, "the stack was removed before it was written down who ran"
+        with HistoryWriter(self.folder / "node:ks-worker.jsonl", "node:ks-worker") as writer:
+            for event in [*self.told, "end"]:
+                writer.write("runtime", event=event)
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A cluster that is not there."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(experiment, "Inside", Questions)
     made = World(tmp_path / "run")
+    monkeypatch.setattr(experiment, "Witnesses", lambda nodes, folder: Witnesses(made, nodes, folder))
 
     def docker(*command: str, timeout_s: float) -> str:
         assert timeout_s <= 20
@@ -345,7 +368,15 @@ def test_a_whole_experiment(world: World) -> None:
     assert stored.records == history.records
     assert phases(stored) == world.said == PHASES
     watches = {f"api:{kind}" for kind in (*NAMESPACED, *GLOBAL)}
-    assert {r.source for r in stored.records} == {"harness", "api:revision", "probe", "load", *watches}
+    assert {r.source for r in stored.records} == {
+        "harness",
+        "api:revision",
+        "probe",
+        "load",
+        "node:ks-worker",
+        *watches,
+    }
+    assert [r["event"] for r in stored.of("runtime")] == ["begin", "end"]
     assert [r["edge"] for r in stored.of("fault")] == ["inject", "injected", "effect", "heal", "healed"]
     fault, window = stored.faults()[0], stored.phase("fault")
     assert window is not None

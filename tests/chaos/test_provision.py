@@ -47,6 +47,7 @@ class World:
             monkeypatch.setattr(module, "docker", self.docker)
         for name in ("make_network", "require_network", "seal_host", "unseal_host", "seal_node"):
             monkeypatch.setattr(seal, name, lambda *_, name=name: self.step(name))
+        monkeypatch.setattr(provision.witness, "install", lambda node: self.step(f"witness {node}"))
         monkeypatch.setattr(seal, "seal_dns", lambda _: self.step("seal_dns") or "the Corefile")
         monkeypatch.setattr(provision, "Kube", lambda _: self)
         monkeypatch.setattr(provision.clusters, "connect", lambda _: self)
@@ -147,7 +148,7 @@ def test_a_cluster_is_made_sealed_and_marked(world: Any) -> None:
     made = provision.create(world, SPEC, "a")
     assert world.log[:4] == ["make_network", "seal_host", "create", "require_network"]
     images = ["import ['control-plane']"] * len(storage.images())
-    prepared = sorted([*images, "import ['entry']", "seal_dns", "seal_node"])
+    prepared = sorted([*images, "import ['entry']", "seal_dns", "seal_node", "witness a-worker"])
     assert sorted(world.log[4 : 4 + len(prepared)]) == prepared
     assert world.log[4 + len(prepared) :] == ["mark", *(f"storage {d['kind']}" for d in storage.documents())]
     assert (made.corefile, made.baseline) == ("the Corefile", BASELINE)
@@ -192,7 +193,7 @@ def test_a_baseline_is_read_once_all_is_ready(world: Any, unfit: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    "step", ["make_network", "seal_host", "create", "require_network", "seal_node", "mark", "storage Role"]
+    "step", ["make_network", "seal_host", "create", "require_network", "seal_node", "witness", "mark", "storage Role"]
 )
 def test_a_cluster_that_fails_leaves_nothing(world: Any, step: str) -> None:
     """Wherever it fails: no container, nothing known of it, the host's seal removed, and the reason goes up."""
