@@ -1,6 +1,7 @@
 """Checkers judge one guarantee each: pure functions from a history to a verdict."""
 
 from chaos.checkers.availability import availability
+from chaos.checkers.consistency import consistency
 from chaos.checkers.disruption_budget import disruption_budget
 from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
@@ -15,6 +16,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "availability",
+    "consistency",
     "disruption_budget",
     "durability",
     "identity",
