@@ -18,6 +18,10 @@ class Stacks:
         """A StatefulSet of three, each pod with a name in DNS and a volume of its own on ``local`` or ``shared``."""
         return Stack.load(STACKS / "web.yaml").stored_on(storage)
 
+    def keys(self) -> Stack:
+        """A Deployment of two nginx pods that keep keys (PUT and GET of ``/keys/...``) in one shared folder."""
+        return Stack.load(STACKS / "keys.yaml")
+
     def mongo(self, storage: str = "local") -> Stack:
         """S3: mongod with its documents on a volume, and mongo-express as its visitors' way in."""
         return Stack.load(STACKS / "mongo.yaml").stored_on(storage)

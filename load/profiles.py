@@ -143,6 +143,18 @@ HTTP_READS = Workload(
 )
 """Twenty GET requests a second over 24 users, for at most half an hour."""
 
+HTTP_KEYS = Workload(
+    name="http-keys",
+    user="keys",
+    users=24,
+    rate_per_s=20.0,
+    timeout_s=1.0,
+    max_requests=36_000,
+    max_s=1800.0,
+    path="/keys/",
+)
+"""Twenty PUT and GET requests a second of a key for each of 24 users, for at most half an hour."""
+
 DOCUMENT_WRITES = Workload(
     name="document-writes",
     user="documents",

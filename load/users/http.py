@@ -31,18 +31,25 @@ class WorkloadUser(PacedUser):
 
     def carry_out(self, slot: int, value: Json) -> Outcome:  # noqa: ARG002 - every slot asks the same
         """One GET. The time limit is on the whole of it: requests' own is per read, and a trickle would outlast it."""
+        try:
+            return self._judge(self.ask("GET", self.workload.path))
+        except (gevent.Timeout, requests.Timeout):
+            return Outcome("info", None, f"no answer within {self.workload.timeout_s:g} s")
+        except requests.RequestException as error:
+            return Outcome("fail", None, root(error))
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
+        """One request within the workload's timeout; raises gevent.Timeout or RequestException without an answer."""
         timeout_s = self.workload.timeout_s
         session = self._session()
+        url = f"{self.host}{path}"
         try:
             with gevent.Timeout(timeout_s):
-                answer = session.get(f"{self.host}{self.workload.path}", allow_redirects=False, timeout=timeout_s + 1)
-            return self._judge(answer)
-        except (gevent.Timeout, requests.Timeout):
-            self._drop(session)
-            return Outcome("info", None, f"no answer within {timeout_s:g} s")
-        except requests.RequestException as error:
-            self._drop(session)
-            return Outcome("fail", None, _root(error))
+                return session.request(method, url, data=body, allow_redirects=False, timeout=timeout_s + 1)
+        except (gevent.Timeout, requests.RequestException):
+            self._kept = None
+            session.close()
+            raise
         finally:
             if not self.workload.keep_alive:
                 session.close()
@@ -65,12 +72,8 @@ class WorkloadUser(PacedUser):
             self._kept = session
         return session
 
-    def _drop(self, session: requests.Session) -> None:
-        self._kept = None
-        session.close()
 
-
-def _root(error: BaseException) -> str:
+def root(error: BaseException) -> str:
     """The innermost cause: requests wraps what the socket said three layers deep."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner

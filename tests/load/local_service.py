@@ -31,6 +31,8 @@ class Service:
         self.trickle_s = 0.0
         self.headers: dict[str, str] = {}
         self.body = b"replica-1\nmore"
+        self.kept: dict[str, bytes] = {}
+        """What was put under each path; a GET of /keys/... gives it back."""
         self.requests: Counter[str] = Counter()
         self.connections = 0
         self.release = threading.Event()
@@ -67,6 +69,11 @@ class Service:
                 service.connections += 1
                 super().setup()
 
+            def do_PUT(self) -> None:
+                service.requests["PUT"] += 1
+                service.kept[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def do_GET(self) -> None:
                 service.requests[self.path] += 1
                 if service.hanging:
@@ -75,12 +82,14 @@ class Service:
                     self.close_connection = True
                     return
                 service.release.wait(service.delay_s)
-                self.send_response(service.status)
+                is_key = self.path.startswith("/keys/")
+                body = service.kept.get(self.path, b"") if is_key else service.body
+                self.send_response(404 if is_key and not body and service.status == 200 else service.status)
                 for name, value in service.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(service.body)))
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                for byte in service.body:
+                for byte in body:
                     self.wfile.write(bytes([byte]))
                     service.release.wait(service.trickle_s)
 
