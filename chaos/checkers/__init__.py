@@ -1,6 +1,6 @@
 """Checkers judge one guarantee each: pure functions from a history to a verdict."""
 
-from chaos.checkers.availability import availability
+from chaos.checkers.availability import availability, no_request_lost
 from chaos.checkers.consistency import consistency
 from chaos.checkers.disruption_budget import disruption_budget
 from chaos.checkers.durability import durability
@@ -21,6 +21,7 @@ __all__ = [
     "durability",
     "identity",
     "judge",
+    "no_request_lost",
     "ordering",
     "quiescence",
     "recovery",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,6 +29,15 @@ from chaos.operations import FATES, OK, Ints, Operations
 DEFAULT_LATE_S = 5.0
 """After how many seconds an answer is late where neither the author nor the fact ``workload`` says."""
 
+DEFAULT_SLOW_S = 0.5
+"""After how many seconds an answer is slow where the author does not say."""
+
+RESET = re.compile(r"reset by peer|ConnectionReset|RemoteDisconnected|Connection aborted|BrokenPipe|connection closed")
+"""What the errors of our clients say where a connection that was open was cut (requests, urllib3, pymongo, CPython)."""
+
+ANY_GAP_S = 86_400.0
+"""A budget for gaps that no load exceeds: what is answered at all is not a matter of gaps."""
+
 EXAMPLES_MAX = 5
 """How many unanswered operations and dark slots a verdict spells out."""
 
@@ -41,6 +51,9 @@ class Availability:
     slot_s: float
     min_ok: int
     late_s: float | None = None
+    slow_s: float = DEFAULT_SLOW_S
+    slow_ratio_max: float | None = None
+    resets_max: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio_max <= 1:
@@ -51,6 +64,10 @@ class Availability:
             raise ValueError(f"min_ok must be at least 1, or nothing at all would pass: {self.min_ok}")
         if self.late_s is not None and self.late_s <= 0:
             raise ValueError(f"late_s must be above 0, or every answer would be late: {self.late_s}")
+        if self.slow_s <= 0 or not 0 <= (self.slow_ratio_max or 0) <= 1:
+            raise ValueError(f"slow_s is above 0 and slow_ratio_max from 0 to 1: {self.slow_s}, {self.slow_ratio_max}")
+        if (self.resets_max or 0) < 0:
+            raise ValueError(f"resets_max is a number of connections, 0 or more, not {self.resets_max}")
 
     @property
     def name(self) -> str:
@@ -63,7 +80,7 @@ class Availability:
         if window is None:
             return Verdict(self.name, Outcome.UNKNOWN, no_window(history))
         late_s = self._late_s(history)
-        measured = _measure(history, window, round(self.slot_s * NS_PER_S), late_s)
+        measured = _measure(history, window, round(self.slot_s * NS_PER_S), late_s, self.slow_s)
         evidence = self._evidence(history, measured) | {"late_s": late_s}
         untold = self._untold(history, measured, window)
         broken = self._broken(history, measured)
@@ -78,7 +95,8 @@ class Availability:
         summary = (
             f"{total.ok} of {total.invoked} operations were answered (error ratio {total.error_ratio:.4f}, budget "
             f"{self.error_ratio_max:g}), the longest gap was {longest_s:.2f} s (budget {self.gap_s_max:g} s), "
-            f"{moment(history, measured.gap_from_ns)}"
+            f"{moment(history, measured.gap_from_ns)}; {total.slow} answers took longer than {self.slow_s:g} s, "
+            f"{total.reset} connections were reset"
         )
         return Verdict(self.name, Outcome.VALID, summary, evidence)
 
@@ -112,6 +130,18 @@ class Availability:
                 f"{self.gap_s_max:g} s), from {moment(history, measured.dark_from_ns)}, in phase "
                 f"{measured.phase_of(measured.dark_from_ns)}"
             )
+        if self.slow_ratio_max is not None and total.slow > self.slow_ratio_max * total.invoked:
+            phase = max(LOAD_PHASES, key=lambda name: measured.tallies[name].slow)
+            broken.append(
+                f"{total.slow} of {total.invoked} operations took longer than {self.slow_s:g} s (budget: a share of "
+                f"{self.slow_ratio_max:g}), {measured.tallies[phase].slow} of them in phase {phase}"
+            )
+        if self.resets_max is not None and total.reset > self.resets_max:
+            phase = max(LOAD_PHASES, key=lambda name: measured.tallies[name].reset)
+            broken.append(
+                f"{total.reset} connections were reset (budget {self.resets_max}), {measured.tallies[phase].reset} of "
+                f"them in phase {phase}"
+            )
         return broken
 
     def _untold(self, history: History, measured: _Measured, window: tuple[int, int]) -> list[str]:
@@ -138,6 +168,9 @@ class Availability:
         return {
             "error_ratio_max": self.error_ratio_max,
             "gap_s_max": self.gap_s_max,
+            "slow_s": self.slow_s,
+            "slow_ratio_max": self.slow_ratio_max,
+            "resets_max": self.resets_max,
             "slot_s": self.slot_s,
             "min_ok": self.min_ok,
             "tallies": {part: tally.to_json() for part, tally in measured.tallies.items()},
@@ -154,7 +187,14 @@ class Availability:
 
 
 def availability(
-    error_ratio_max: float, gap_s_max: float, slot_s: float = 1.0, min_ok: int = 20, late_s: float | None = None
+    error_ratio_max: float,
+    gap_s_max: float,
+    slot_s: float = 1.0,
+    min_ok: int = 20,
+    late_s: float | None = None,
+    slow_s: float = DEFAULT_SLOW_S,
+    slow_ratio_max: float | None = None,
+    resets_max: int | None = None,
 ) -> Availability:
     """Clients are answered within these budgets; ValueError where a budget makes no sense.
 
@@ -168,8 +208,16 @@ def availability(
         slot_s: width of the time slots in which the schedule's wishes are compared with the answers, in seconds.
         min_ok: answers needed in the whole load and before the fault, so that the figures mean something.
         late_s: seconds after its due time at which an answer is late; None: the timeout of the history's workload.
+        slow_s: seconds after its due time at which an answer is slow; slow ones are counted, late ones with them.
+        slow_ratio_max: share of the load's operations that may be slow, 0 to 1; None: only reported.
+        resets_max: connections that may be cut under a client; None: only reported.
     """
-    return Availability(error_ratio_max, gap_s_max, slot_s, min_ok, late_s)
+    return Availability(error_ratio_max, gap_s_max, slot_s, min_ok, late_s, slow_s, slow_ratio_max, resets_max)
+
+
+def no_request_lost(min_ok: int = 20, late_s: float | None = None) -> Availability:
+    """Every single request of the load is answered in time, and no connection is cut; arguments as in availability."""
+    return availability(error_ratio_max=0, gap_s_max=ANY_GAP_S, min_ok=min_ok, late_s=late_s, resets_max=0)
 
 
 @dataclass
@@ -180,6 +228,10 @@ class _Tally:
     fail: int = 0
     info: int = 0
     late: int = 0
+    slow: int = 0
+    """Answers, late ones with them, that took longer than ``slow_s``."""
+    reset: int = 0
+    """Unanswered, because the connection was cut."""
 
     @property
     def invoked(self) -> int:
@@ -224,7 +276,7 @@ _LATE = len(FATES)
 """Beside the fates of an operation: answered, but too late."""
 
 
-def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: float) -> _Measured:
+def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: float, slow_s: float) -> _Measured:
     """Count, and find the longest gap, the dark slots and the latencies of what was invoked in the window."""
     begin, end = window
     ops = history.operations
@@ -235,9 +287,13 @@ def _measure(history: History, window: tuple[int, int], slot_ns: int, late_s: fl
     answered = ops.fate[rows] == OK
     waited = ended - intended
     fate = np.where(answered & (waited > late_s * NS_PER_S), _LATE, ops.fate[rows])
+    slow = answered & (waited > slow_s * NS_PER_S)
+    reset = np.isin(rows, [row for row, text in ops.errors.items() if RESET.search(text)])
     measured.latencies_ns = np.sort(waited[answered])
     phase = np.searchsorted([span[2] for span in spans[:-1]], invoked, side="right")
     counts = np.bincount(phase * (_LATE + 1) + fate, minlength=len(spans) * (_LATE + 1)).reshape(-1, _LATE + 1)
+    marks = [np.bincount(phase, weights=mask, minlength=len(spans)).astype(np.int64) for mask in (slow, reset)]
+    counts = np.column_stack([counts, *marks])
     measured.tallies = {"total": _Tally(*counts.sum(axis=0).tolist())}
     measured.tallies |= {span[0]: _Tally(*row.tolist()) for span, row in zip(spans, counts, strict=True)}
     good = fate == OK

@@ -9,7 +9,7 @@ from histories import Story, edge, killed_pod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.checkers import Outcome, Verdict, availability
+from chaos.checkers import Outcome, Verdict, availability, no_request_lost
 from chaos.history import History
 
 
@@ -281,3 +281,90 @@ def test_a_history_is_judged_without_being_changed() -> None:
     """Judging twice says the same: a checker is pure."""
     history: History = killed_pod().history()
     assert availability(0.01, 1).check(history) == availability(0.01, 1).check(history)
+
+
+def test_slow_answers_are_counted_and_can_be_bounded() -> None:
+    """By phase; an answer that is late is slow as well."""
+    story = run((10, 40, "ok"))
+    for at_s in (21, 22, 23):
+        story.op(at_s, took_s=0.8)
+    assert judged(story.op(26, took_s=5.5)).evidence["tallies"]["fault"]["slow"] == 3
+    assert judged(story).evidence["tallies"]["total"]["slow"] == 4
+    history = story.history()
+    assert availability(0.01, 1, slow_s=0.9).check(history).evidence["tallies"]["total"]["slow"] == 1
+    assert availability(0.01, 1, slow_ratio_max=0.02).check(history).outcome is Outcome.VALID
+    verdict = availability(0.01, 1, slow_ratio_max=0.01).check(history)
+    assert verdict.outcome is Outcome.INVALID
+    told = "4 of 304 operations took longer than 0.5 s (budget: a share of 0.01), 3 of them in phase fault"
+    assert told in verdict.summary
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ConnectionResetError: [Errno 104] Connection reset by peer",
+        "RemoteDisconnected: Remote end closed connection without response",
+        "BrokenPipeError: [Errno 32] Broken pipe",
+        "AutoReconnect: 127.0.0.1:30082: connection closed",
+    ],
+)
+def test_cut_connections_are_counted_and_can_be_bounded(error: str) -> None:
+    """A connection that was open is not a port that refuses."""
+    story = run((10, 40, "ok")).op(21.005, "fail", error=error).op(22.005, "fail", error="refused")
+    verdict = availability(0.1, 1, resets_max=0).check(story.history())
+    assert verdict.outcome is Outcome.INVALID
+    assert "1 connections were reset (budget 0), 1 of them in phase fault" in verdict.summary
+    assert availability(0.1, 1, resets_max=1).check(story.history()).outcome is Outcome.VALID
+    assert "1 connections were reset" in availability(0.1, 1).check(story.history()).summary
+
+
+def test_no_request_lost_is_red_for_a_single_one() -> None:
+    """One failure, one request nobody knows of, one late answer; a long gap between answers is none of its matter."""
+    sound = run((10, 40, "ok"))
+    assert no_request_lost().check(sound.history()).outcome is Outcome.VALID
+    for kind in ("fail", "info", "open"):
+        story = run((10, 40, "ok")).op(21.005, kind)
+        assert no_request_lost().check(story.history()).outcome is Outcome.INVALID, kind
+    late = run((10, 40, "ok")).op(21.005, took_s=1.2)
+    assert no_request_lost(late_s=1).check(late.history()).outcome is Outcome.INVALID
+    assert no_request_lost(late_s=2).check(late.history()).outcome is Outcome.VALID
+    seldom = run((10, 21, "ok"), (27, 40, "ok")).op(24)
+    assert no_request_lost().check(seldom.history()).outcome is Outcome.VALID
+    assert no_request_lost().check(Story().phases().fault().history()).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("options", [{"slow_s": 0}, {"slow_ratio_max": 1.5}, {"resets_max": -1}])
+def test_senseless_bounds_of_the_rest_are_refused(options: dict[str, float]) -> None:
+    """Each is named."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        availability(0.1, 1, **options)  # type: ignore[arg-type]
+
+
+OPS = st.lists(
+    st.tuples(
+        st.floats(9, 41), st.sampled_from(["ok", "fail", "info", "open"]), st.sampled_from([0.01, 0.6, 6.0]),
+        st.sampled_from(["refused", "Connection reset by peer"]),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@given(OPS)
+def test_the_tallies_are_those_of_a_slow_count(steps: list[tuple[float, str, float, str]]) -> None:
+    """Each operation looked at by itself: phase by phase the same counts."""
+    story = Story().phases().fault()
+    for at_s, kind, took_s, error in steps:
+        story.op(at_s, kind, took_s, error=error)
+    spans = {"before": (10, 20), "fault": (20, 25), "recover": (25, 30), "after": (30, 40)}
+    counted = {part: dict.fromkeys(("ok", "fail", "info", "late", "slow", "reset"), 0) for part in ("total", *spans)}
+    for at_s, kind, took_s, error in steps:
+        phase = next((name for name, (begin, end) in spans.items() if begin <= round(at_s * 1e9) / 1e9 < end), None)
+        if phase is None:
+            continue
+        fate = "info" if kind == "open" else kind
+        for part in ("total", phase):
+            counted[part]["late" if fate == "ok" and took_s > 5 else fate] += 1
+            counted[part]["slow"] += kind == "ok" and took_s > 0.5
+            counted[part]["reset"] += kind in ("fail", "info") and error.endswith("peer")
+    tallies = judged(story).evidence["tallies"]
+    assert {part: {name: tally[name] for name in counted[part]} for part, tally in tallies.items()} == counted
