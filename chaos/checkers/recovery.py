@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-
-import numpy as np
 
 from chaos.checkers.evidence import (
     NS_PER_MS,
@@ -19,10 +17,11 @@ from chaos.checkers.evidence import (
     lost_records,
     no_window,
 )
+from chaos.checkers.recovery_budget import Budget, derive
+from chaos.checkers.recovery_stages import KILLS, Sightings, Stage, affected, stayed, unreplaced
 from chaos.checkers.stack_watch import StackWatch, watch_stack
 from chaos.checkers.verdict import Outcome, Verdict
-from chaos.history import FaultWindow, History, Json, Record
-from chaos.operations import OK, OPEN
+from chaos.history import FaultWindow, History, Json
 
 Interval = tuple[float, float | None]
 """Not yet at the first figure, reached at the second (None: never seen); ms."""
@@ -37,8 +36,8 @@ class Recovery:
 
     def __post_init__(self) -> None:
         budgets = [budget for budget in (self.after_fault_s_max, self.after_heal_s_max) if budget is not None]
-        if not budgets or min(budgets) <= 0:
-            raise ValueError("recovery needs after_fault_s_max or after_heal_s_max or both, in seconds above 0")
+        if any(budget <= 0 for budget in budgets):
+            raise ValueError("recovery needs after_fault_s_max and after_heal_s_max in seconds above 0, or neither")
 
     @property
     def name(self) -> str:
@@ -75,108 +74,82 @@ class Recovery:
         faults = [fault for fault in history.faults() if fault_doubt(fault, window) is None]
         injections = sorted(at for fault in history.faults() if (at := fault.at("inject")) is not None)
         wanted = watch.ready_at(injections[0]) if injections else {}
-        clients = _Clients(history)
+        seen = Sightings(history, watch)
         cases: list[_Case] = []
         for fault in faults:
             over = max(record.time_ns for record in fault.records)
             later = bisect_right(injections, over)
             end = injections[later] if later < len(injections) else window[1]
-            taken = {new for case in cases for new in case.replacements.values()}
-            case = _Case(history, watch, fault, wanted, end, clients)
-            for old in case.killed:
-                case.replacements[old] = case.find_replacement(old, taken | set(case.replacements.values()))
+            case = _Case(history, seen, fault, wanted, end)
+            case.find_replacements({new for case in cases for new in case.replacements.values()})
             cases.append(case)
         return cases
 
 
 def recovery(after_fault_s_max: float | None = None, after_heal_s_max: float | None = None) -> Recovery:
-    """After each fault the stack is whole again within these budgets; ValueError where none is given.
+    """After each fault the stack is whole again within these budgets, or else within what its own settings allow.
 
     Whole again means that every workload has as many ready pods, and every service as many ready endpoints backed by
     such pods, as before the first fault, and keeps them until the next fault or the load's end. When it was reached is
-    an interval: the watch that told of it last was heard at its lower end and had not told of it yet. INVALID where the
-    lower end is beyond a budget, UNKNOWN where the budget lies inside the interval.
+    an interval: the change that completed it was published between two reads of the store's revision. INVALID where
+    the lower end is beyond a budget, UNKNOWN where the budget lies inside the interval.
 
     Args:
         after_fault_s_max: time from the injection, in seconds.
         after_heal_s_max: time from the healing, in seconds. The healing takes effect somewhere between its edges
-            ``heal`` and ``healed``; the interval contains that.
+            ``heal`` and ``healed``; the interval contains that. Where neither is given, the budget is derived from the
+            settings that the history holds (chaos.checkers.recovery_budget): of the cluster, the pods and their probes.
     """
     return Recovery(after_fault_s_max, after_heal_s_max)
-
-
-class _Clients:
-    """When clients were answered and when they were not."""
-
-    def __init__(self, history: History) -> None:
-        ops = history.operations
-        ended = ops.end_ns != OPEN
-        self.ok_ns = np.sort(ops.end_ns[ended & (ops.fate == OK)])
-        self.lost_ns = np.sort(ops.end_ns[ended & (ops.fate != OK)])
-
-    def recovered(self, begin: int, end: int) -> Json:
-        """[last failure, first success after it] in ms from ``begin``; words where there was no failure."""
-        place = int(np.searchsorted(self.lost_ns, end)) - 1
-        if place < 0 or self.lost_ns[place] < begin:
-            return "no interruption seen"
-        last = int(self.lost_ns[place])
-        later = int(np.searchsorted(self.ok_ns, last, side="right"))
-        first = int(self.ok_ns[later]) if later < len(self.ok_ns) and self.ok_ns[later] < end else None
-        return [(last - begin) / NS_PER_MS, None if first is None else (first - begin) / NS_PER_MS]
 
 
 class _Case:
     """One fault and how the stack came back from it."""
 
-    def __init__(
-        self,
-        history: History,
-        watch: StackWatch,
-        fault: FaultWindow,
-        wanted: dict[str, int],
-        end: int,
-        clients: _Clients,
-    ) -> None:
+    def __init__(self, history: History, seen: Sightings, fault: FaultWindow, wanted: dict[str, int], end: int) -> None:
         self.history = history
-        self.watch = watch
+        self.seen = seen
+        self.watch = seen.watch
         self.fault = fault
         self.wanted = wanted
         self.end = end
-        self.clients = clients
         self.inject = fault.at("inject") or 0
         self.doubts: list[str] = []
         self.findings: list[str] = []
-        self.stages: dict[str, Interval] = {}
-        """When a killed pod's replacement got so far; of several pods, when the last one did."""
+        self.stages: dict[str, Stage] = {}
         self.whole: tuple[int, int | None] | None = None
         self.replacements: dict[str, str | None] = {}
-        """The UIDs of the killed pods, and of those that came for them."""
+        """The UIDs of the pods that the fault met, and of those that came for them: of one that stayed its own."""
+        self.budget = Budget("inject", lacking=("nothing was measured",))
 
-    @property
-    def killed(self) -> list[str]:
-        """The UIDs of the pods that were killed; none for a fault of another kind."""
-        if self.fault.name not in ("kill_pod", "kill_all_pods"):
-            return []
-        seen = self.fault.detail("effect").get("uid_before")
-        uids = [pod.get("uid") for pod in self.fault.pods] if seen is None else [seen]
-        return [str(uid) for uid in uids if uid is not None]
+    def find_replacements(self, taken: set[str | None]) -> None:
+        """See who came for the pods that the fault met, not counting who came for others."""
+        for old in affected(self.watch, self.fault):
+            if stayed(self.watch, old, self.inject, self.end) and self.fault.name not in KILLS:
+                self.replacements[old] = old
+            else:
+                self.replacements[old] = self._replacement(old, taken | set(self.replacements.values()))
 
-    def find_replacement(self, old: str, taken: set[str | None]) -> str | None:
-        """The UID of the first new pod of the killed one's workload (of a StatefulSet: with its name) or None."""
+    def _replacement(self, old: str, taken: set[str | None]) -> str | None:
+        """The UID of the first new pod of the old one's workload (of a StatefulSet: with its name) or None."""
         workload = self.watch.workload_of.get(old)
         if workload is None or old not in self.watch.pods:
             return None
-        name = self.watch.pods[old][0]["name"] if workload.startswith("StatefulSet/") else None
-        for uid, records in self.watch.pods.items():
-            new = self.inject <= records[0].time_ns < self.end and uid not in taken
-            if new and self.watch.workload_of[uid] == workload and name in (None, records[0]["name"]):
+        stateful = workload.startswith("StatefulSet/")
+        name = self.watch.pods[old][0].record["name"] if stateful else None
+        for uid, changes in self.watch.pods.items():
+            new = self.inject <= changes[0].upper_ns < self.end and uid not in taken
+            if new and self.watch.workload_of[uid] == workload and name in (None, changes[0].record["name"]):
                 return uid
         return None
 
     def measure(self) -> None:
-        """Find the stages of a killed pod's replacement, and when the stack was whole again."""
-        for old, new in self.replacements.items():
-            self._stages(old, new)
+        """Find the stages, when the stack was whole again, and what that may have taken."""
+        self.stages = self.seen.of(self.fault, self.replacements, self.end)
+        self.budget = derive(self.history, self.watch, self.fault, list(self.replacements), self.end)
+        if self.fault.name in KILLS:
+            lost = [old for old, new in self.replacements.items() if new is None]
+            self.doubts += [unreplaced(self.fault, old) for old in lost]
         steps = self.watch.steps_between(self.inject, self.end)
         unsteady = self._unsteady()
         if unsteady:
@@ -187,11 +160,19 @@ class _Case:
             self.doubts.append(f"the stack was never seen broken after {fault_text(self.fault)}")
             return
         if broken[-1] + 1 == len(steps):
-            heard = [self.watch.last_heard(source, self.end, self.inject) for source in self.watch.heard]
-            self.whole = (max(heard, default=self.inject), None)
+            self.whole = (self._told_until(), None)
             return
-        record = steps[broken[-1] + 1].record
-        self.whole = (self.watch.last_heard(record.source, record.time_ns, self.inject), record.time_ns)
+        change = steps[broken[-1] + 1].change
+        self.whole = (max(self.inject, change.lower_ns), change.upper_ns)
+
+    def _told_until(self) -> int:
+        """Until when it is certain that the watches told everything: their end, where they came to it in order.
+
+        A recorder stops only once each watch has told what the API server says is there; a change that was published
+        before the case's end would then have been told.
+        """
+        closed = {record.source: record.time_ns for record in self.history.of("closing")}
+        return max(self.inject, min(self.end, *(closed.get(source, self.inject) for source in self.watch.sources)))
 
     def _unsteady(self) -> list[str]:
         """Which workloads did not have what they should have had before the fault, a sentence each."""
@@ -199,7 +180,7 @@ class _Case:
         should = {
             f"{w['kind']}/{w['name']}": w.get("replicas") for w in self.history.fact("stack").get("workloads", [])
         }
-        should[target] = self.fault.detail("inject").get("replicas_before", should.get(target))
+        should[target] = self.fault.detail("injected").get("replicas_before", should.get(target))
         had = {key: self.wanted.get(key, 0) for key in should}
         unsteady = [
             f"{key} had {had[key]} ready pods before the fault, not {replicas}"
@@ -207,30 +188,6 @@ class _Case:
             if replicas is not None and had[key] != replicas
         ]
         return unsteady if any(had.values()) else ["no ready pod of the stack was seen before the fault", *unsteady]
-
-    def _stages(self, old: str, replacement: str | None) -> None:
-        records = self.watch.pods.get(old, [])
-        new = self.watch.pods.get(replacement or "", [])
-        self._stage("gone", records, lambda r: r["verb"] == "deleted" or not _state(r).get("ready"))
-        self._stage("created", new, lambda _: True)
-        self._stage("scheduled", new, lambda r: bool(_state(r).get("node")))
-        self._stage("started", new, _running)
-        self._stage("ready", new, lambda r: bool(_state(r).get("ready")))
-        self._stage("endpoint", self.watch.endpoint_of.get(replacement or "", []), lambda _: True)
-        if replacement is None:
-            self.doubts.append(f"no replacement of {old} was seen after {fault_text(self.fault)}")
-
-    def _stage(self, name: str, records: list[Record], reached: Callable[[Record], bool]) -> None:
-        first = next((r for r in records if self.inject <= r.time_ns < self.end and reached(r)), None)
-        lower, upper = self.stages.get(name, (0.0, 0.0))
-        if first is None or upper is None:
-            self.stages[name] = (lower, None)
-            return
-        heard = self.watch.last_heard(first.source, first.time_ns, self.inject)
-        self.stages[name] = (
-            max(lower, (heard - self.inject) / NS_PER_MS),
-            max(upper, (first.time_ns - self.inject) / NS_PER_MS),
-        )
 
     def after(self, edge: str) -> Interval | None:
         """The interval in which the stack was whole again, from the ``inject`` or the ``heal`` edge on, in ms."""
@@ -247,13 +204,21 @@ class _Case:
         """Compare with the budgets. A watch that may have missed something decides nothing."""
         until = self.end if self.whole is None or self.whole[1] is None else self.whole[1]
         blind = lost_records(self.history, "object")
-        blind += blind_spots(self.history, self.watch.heard.keys(), self.inject, until)
+        blind += blind_spots(self.history, self.watch.sources, self.inject, until)
         if blind:
             self.doubts += blind
             return
-        for budget_s, edge in ((checker.after_fault_s_max, "inject"), (checker.after_heal_s_max, "heal")):
+        given = ((checker.after_fault_s_max, "inject"), (checker.after_heal_s_max, "heal"))
+        for budget_s, edge in given:
             if budget_s is not None and self.whole is not None:
                 self._compare(budget_s, edge)
+        if all(budget_s is None for budget_s, _ in given):
+            total_s = self.budget.total_s
+            if total_s is None:
+                lacking = ", ".join(self.budget.lacking)
+                self.doubts.append(f"no budget can be derived for {fault_text(self.fault)}, for lack of: {lacking}")
+            elif self.whole is not None:
+                self._compare(total_s, self.budget.edge)
 
     def _compare(self, budget_s: float, edge: str) -> None:
         interval, what = self.after(edge), fault_text(self.fault)
@@ -263,7 +228,7 @@ class _Case:
             return
         lower, upper, budget = interval[0], interval[1], budget_s * NS_PER_S / NS_PER_MS
         watched = (self.end - (self.fault.at("healed" if edge == "heal" else "inject") or 0)) / NS_PER_MS
-        if upper is None and watched > budget:
+        if upper is None and lower > budget:
             self.findings.append(
                 f"after {what} the stack was not whole again when it was last seen, {lower / 1000:.1f} s after {since} "
                 f"(budget {budget_s:g} s): {self._missing()}"
@@ -297,31 +262,39 @@ class _Case:
         interval = self.after("inject")
         return f"the stack was whole again {_text(interval)} after {fault_text(self.fault)}" if interval else ""
 
+    def _ms(self, stage: Stage) -> list[float | None]:
+        """A stage's interval from the injection on."""
+        ends = (stage.lower_ns, stage.upper_ns)
+        return [None if end is None else (end - self.inject) / NS_PER_MS for end in ends]
+
     def to_json(self) -> dict[str, Json]:
         """The fault's row in the evidence."""
+        client = self.stages.get("client")
         return {
             "fault": fault_text(self.fault),
             "uid_before": _one_or_all(self.replacements),
             "uid_after": _one_or_all(self.replacements.values()),
             "ready_before": self.wanted,
-            "stages_ms": {name: list(interval) for name, interval in self.stages.items()},
+            "stages_ms": {name: self._ms(stage) for name, stage in self.stages.items()},
+            "stages_from": {name: stage.source for name, stage in self.stages.items()},
             "whole_after_fault_ms": _listed(self.after("inject")),
             "whole_after_heal_ms": _listed(self.after("heal")),
-            "client_ms": self.clients.recovered(self.inject, self.end),
+            "client_ms": self._ms(client) if client else "no interruption seen",
+            "budget_s": self.budget.to_json(),
+            "budget_lacks": list(self.budget.lacking),
+            "used_percent": self._used(),
         }
+
+    def _used(self) -> list[float | None] | None:
+        """How much of the derived budget it took."""
+        total_s, interval = self.budget.total_s, self.after(self.budget.edge)
+        if not total_s or interval is None:
+            return None
+        return [None if end is None else round(end / 10 / total_s, 1) for end in interval]
 
 
 def _one_or_all(uids: Collection[str | None]) -> Json:
     return list(uids) if len(uids) > 1 else next(iter(uids), None)
-
-
-def _state(pod: Record) -> dict[str, Json]:
-    return pod.get("state") or {}
-
-
-def _running(pod: Record) -> bool:
-    containers = _state(pod).get("containers") or []
-    return bool(containers) and all(container["state"] == "running" for container in containers)
 
 
 def _listed(interval: Interval | None) -> list[float | None] | None:

@@ -7,81 +7,67 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from chaos.checkers.evidence import stack_namespace
+from chaos.checkers.publication import Published, published
 from chaos.history import History, Json, Record
+
+WATCHED = ("Pod", "EndpointSlice")
+"""The kinds of objects that a stack is followed by."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the stack looked like after one record: how many are ready, by ``kind/name``."""
+    """What the stack looked like after one change: how many are ready, by ``kind/name``."""
 
-    record: Record
+    change: Published
     ready: dict[str, int]
 
 
 @dataclass
 class StackWatch:
-    """The stack's pods and endpoints over a run, as the watches told it, in time order."""
+    """The stack's pods and endpoints over a run, in the order in which their changes were published."""
 
     steps: list[Step] = field(default_factory=list)
-    pods: dict[str, list[Record]] = field(default_factory=dict)
-    """Every pod's records by UID, in the order in which the UIDs were first seen."""
+    pods: dict[str, list[Published]] = field(default_factory=dict)
+    """Every pod's changes by UID, in the order in which the UIDs were first seen."""
     workload_of: dict[str, str] = field(default_factory=dict)
     """UID of a pod: its workload as ``kind/name``."""
-    endpoint_of: dict[str, list[Record]] = field(default_factory=dict)
-    """UID of a pod: the records that show it as a ready endpoint."""
-    heard: dict[str, list[int]] = field(default_factory=dict)
-    """When each watching source was heard (objects and clocks), in ns."""
-
-    def last_heard(self, source: str, before_ns: int, not_before_ns: int) -> int:
-        """The last time before ``before_ns`` at which a source was heard, in ns; at least ``not_before_ns``.
-
-        A watch tells changes in their order and owns up to what it missed by a ``gap``. So at every sign of life it
-        gave before it told of a change, it had not seen that change yet.
-        """
-        times = self.heard.get(source, [])
-        place = bisect_left(times, before_ns)
-        return max(times[place - 1], not_before_ns) if place else not_before_ns
+    endpoint_of: dict[str, list[tuple[Published, bool]]] = field(default_factory=dict)
+    """UID of a pod: the changes by which it became a ready endpoint of a service, or ceased to be one of any."""
+    sources: set[str] = field(default_factory=set)
+    """The watches that told of it."""
 
     def ready_at(self, time_ns: int) -> dict[str, int]:
-        """How many were ready at a time, by ``kind/name``."""
-        place = bisect_left(self.steps, time_ns, key=lambda step: step.record.time_ns)
+        """How many were certainly ready by a time, by ``kind/name``."""
+        place = bisect_left(self.steps, time_ns, key=lambda step: step.change.upper_ns)
         return self.steps[place - 1].ready if place else {}
 
     def steps_between(self, begin_ns: int, end_ns: int) -> list[Step]:
-        """The steps from ``begin_ns`` up to but not at ``end_ns``."""
-        first = bisect_left(self.steps, begin_ns, key=lambda step: step.record.time_ns)
-        return self.steps[first : bisect_left(self.steps, end_ns, key=lambda step: step.record.time_ns)]
+        """The steps from ``begin_ns`` up to but not at ``end_ns``, by the latest time each can have been taken."""
+        first = bisect_left(self.steps, begin_ns, key=lambda step: step.change.upper_ns)
+        return self.steps[first : bisect_left(self.steps, end_ns, key=lambda step: step.change.upper_ns)]
 
 
 def watch_stack(history: History, end_ns: int) -> StackWatch:
     """Follow the stack's workloads and services until ``end_ns``; needs the fact ``stack``."""
     watch, now = StackWatch(), _Now({_key(workload) for workload in history.fact("stack", {}).get("workloads", [])})
     namespace = stack_namespace(history)
-    for record in history.of("object"):
-        if record.time_ns >= end_ns:
-            break
-        if namespace not in (None, record.get("namespace")) or record["object"] not in ("Pod", "EndpointSlice"):
+    for change in published(history, WATCHED):
+        record = change.record
+        if change.upper_ns >= end_ns or namespace not in (None, record.get("namespace")):
             continue
-        state = record.get("state") or {}
         if record["object"] == "Pod":
             uid, workload = str(record["uid"]), workload_of(record)
             if workload is not None:
                 watch.workload_of.setdefault(uid, workload)
             if watch.workload_of.get(uid) not in now.workloads:
                 continue
-            watch.pods.setdefault(uid, []).append(record)
+            watch.pods.setdefault(uid, []).append(change)
             now.pod(uid, watch.workload_of[uid], is_ready(record))
         else:
-            gone = record["verb"] == "deleted"
-            uids = [] if gone else [str(e.get("pod_uid")) for e in state.get("endpoints", []) if e.get("ready")]
-            for uid in uids:
-                watch.endpoint_of.setdefault(uid, []).append(record)
-            now.slice(str(record["name"]), str(state.get("service")), uids)
-        watch.steps.append(Step(record, now.counted()))
-    watching = {step.record.source for step in watch.steps}
-    for record in sorted((*history.of("object"), *history.of("clock")), key=lambda r: r.time_ns):
-        if record.source in watching:
-            watch.heard.setdefault(record.source, []).append(record.time_ns)
+            for uid, there in now.slice(record):
+                watch.endpoint_of.setdefault(uid, []).append((change, there))
+        watch.sources.add(record.source)
+        watch.steps.append(Step(change, now.counted()))
     return watch
 
 
@@ -118,11 +104,21 @@ class _Now:
         else:
             self.ready.pop(uid, None)
 
-    def slice(self, name: str, service: str, uids: list[str]) -> None:
+    def slice(self, record: Record) -> list[tuple[str, bool]]:
+        """Take in a slice; returns the pods that became an endpoint by it (True) or ceased to be any (False)."""
+        name, state = str(record["name"]), record.get("state") or {}
+        before = self._behind()
+        listed = [] if record["verb"] == "deleted" else state.get("endpoints", [])
+        uids = [str(endpoint.get("pod_uid")) for endpoint in listed if endpoint.get("ready")]
         if uids:
-            self.slices[name] = (service, uids)
+            self.slices[name] = (str(state.get("service")), uids)
         else:
             self.slices.pop(name, None)
+        after = self._behind()
+        return [(uid, uid in after) for uid in sorted(before ^ after)]
+
+    def _behind(self) -> set[str]:
+        return {uid for _, uids in self.slices.values() for uid in uids}
 
     def counted(self) -> dict[str, int]:
         """Ready pods by workload, and endpoints by service as far as a ready pod of the stack stands behind them."""

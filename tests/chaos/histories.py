@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Self
@@ -35,6 +36,7 @@ class Story:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self._operations = 0
+        self._reads_s: list[float] | None = None
         self._ends: dict[str, int] = {}
 
     def tell(self, at_s: float, source: str, kind: str, **data: Json) -> Self:
@@ -95,7 +97,7 @@ class Story:
             "healed": heal_s - inject_s + 0.1,
         }
         target = target or {"kind": "Pod", "name": "web-1", "uid": "web-1-a", "namespace": NAMESPACE}
-        details = {"inject": injected or {}, "effect": effect or {"uid_before": "web-1-a", "gone": True}}
+        details = {"injected": injected or {}, "effect": effect or {"uid_before": "web-1-a", "gone": True}}
         for edge, after_s in edges.items():
             detail = details.get(edge, {})
             at_s = inject_s + after_s
@@ -146,6 +148,12 @@ class Story:
             self.tell(at_s + 0.5, source, "clock", wall_ns=ns(at_s))
         return self
 
+    def revisions(self, begin_s: float = 0.05, end_s: float = 45, period_s: float = 0.1) -> Self:
+        """Read the store's revision now and then; every object of the story is told at once when it changes then."""
+        count = round((end_s - begin_s) / period_s)
+        self._reads_s = [begin_s + number * period_s for number in range(count)]
+        return self
+
     def gap(self, source: str, from_s: float, to_s: float | None) -> Self:
         """Add that a source may have missed something."""
         end_ns = None if to_s is None else ns(to_s)
@@ -169,7 +177,7 @@ class Story:
 
     def sealed(self, unclosed: Collection[str] = ()) -> list[Record]:
         """The same as the lines of its file."""
-        records = sorted(self.records, key=lambda record: record.time_ns)
+        records = self._numbered(sorted(self.records, key=lambda record: record.time_ns))
         end = records[-1].time_ns if records else 0
         counts: dict[str, Counter[str]] = {}
         for record in records:
@@ -179,6 +187,20 @@ class Story:
         records.sort(key=lambda record: record.time_ns)
         mark = {"schema": SCHEMA, "records": len(records), "sources": sorted(counts)}
         return [*records, Record(end, "harness", "seal", mark)]
+
+    def _numbered(self, records: list[Record]) -> list[Record]:
+        """The records with a version for each object that has none, and with the reads of the revision."""
+        if self._reads_s is None:
+            return records
+        numbered, times = [], []
+        for place, record in enumerate(records):
+            version = {"version": 100 + place} if record.kind == "object" and "version" not in record.data else {}
+            numbered.append(Record(record.time_ns, record.source, record.kind, record.data | version))
+            times.append(record.time_ns)
+        for at in map(ns, self._reads_s):
+            told = {"send_ns": at, "receive_ns": at, "revision": 99 + bisect_right(times, at)}
+            numbered.append(Record(at, "api:revision", "revision", told))
+        return sorted(numbered, key=lambda record: record.time_ns)
 
     def _probe(self, at_s: float, probe: str, target: str, value: Json) -> Self:
         send_ns, receive_ns = ns(at_s) - 1_000_000, ns(at_s)
@@ -228,4 +250,4 @@ def killed_pod(ready_s: float = 22, dns_s: float = 22.5, new_marker: str = "born
                 story.marker(at_s, name, new_marker)
     for number, name in enumerate(names):
         story.pod(43 + number / 10, name, f"{name}-{'b' if name == 'web-1' else 'a'}", "deleted", ready=False)
-    return story.clocks("api:Pod").clocks("api:EndpointSlice")
+    return story.clocks("api:Pod").clocks("api:EndpointSlice").revisions()
