@@ -6,6 +6,7 @@ from chaos.checkers.disruption_budget import disruption_budget
 from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
 from chaos.checkers.ordering import ordering
+from chaos.checkers.placement import placement
 from chaos.checkers.quiescence import quiescence
 from chaos.checkers.recovery import recovery
 from chaos.checkers.rescheduling import rescheduling
@@ -23,6 +24,7 @@ __all__ = [
     "judge",
     "no_request_lost",
     "ordering",
+    "placement",
     "quiescence",
     "recovery",
     "rescheduling",

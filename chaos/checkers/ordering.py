@@ -15,7 +15,8 @@ from chaos.checkers.evidence import (
     stack_end,
     stack_namespace,
 )
-from chaos.checkers.ordinals import disordered, ordinal_of, spans_of
+from chaos.checkers.ordinals import disordered, ordinal_of
+from chaos.checkers.spans import spans_told
 from chaos.checkers.turns import DOWN, HALT, ORDERED, PARALLEL, UP, UPDATE, Slip, Turns
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Record
@@ -60,7 +61,8 @@ class Ordering:
     def check(self, history: History) -> Verdict:
         """INVALID where a pod did not wait its turn, UNKNOWN where none was seen that had to."""
         pods, sets = _records(history, self.stateful_set)
-        gaps, late = spans_of(pods, history.of("gap")), spans_of(pods, history.of("resumed"))
+        watch = {record.source for record in pods}
+        gaps, late = (spans_told(history.of(kind), watch) for kind in ("gap", "resumed"))
         lost = lost_records(history, "object")
         strange = disordered(pods, gaps)
         if strange is not None:

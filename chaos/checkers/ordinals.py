@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from chaos.checkers.spans import Span, overlaps
 from chaos.history import Json, Record
 
 REVISION_LABEL = "controller-revision-hash"
@@ -197,39 +198,17 @@ def _precedes(of_set: Record, pod: Record, settle_ns: int) -> bool:
     return int(one) < int(other)
 
 
-def disordered(records: list[Record], gaps: list[tuple[int, float]]) -> Record | None:
+def disordered(records: list[Record], gaps: list[Span]) -> Record | None:
     """The first record of a watch that is older than one before it; None where all are in the store's order.
 
     What a list told (verb seen) and what was told within a gap has no order.
     """
     last, last_uid = -1, ""
-    gap = 0
     for record in records:
         version = record.get("version")
-        if version is None or record["verb"] == "seen":
-            continue
-        while gap < len(gaps) and gaps[gap][1] < record.time_ns:
-            gap += 1
-        if gap < len(gaps) and gaps[gap][0] <= record.time_ns:
+        if version is None or record["verb"] == "seen" or overlaps(gaps, record.time_ns, record.time_ns):
             continue
         if int(version) < last or (int(version) == last and record["uid"] != last_uid):
             return record
         last, last_uid = int(version), str(record["uid"])
     return None
-
-
-def spans_of(records: list[Record], gaps: list[Record]) -> list[tuple[int, float]]:
-    """(from, to) in ns of what the sources of these records say of stretches of time, merged and in time order."""
-    sources = {record.source for record in records}
-    spans = sorted(
-        (gap["from_ns"], math.inf if gap.get("to_ns") is None else gap["to_ns"])
-        for gap in gaps
-        if gap.source in sources
-    )
-    merged: list[tuple[int, float]] = []
-    for begin, end in spans:
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return merged

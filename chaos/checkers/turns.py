@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chaos.checkers.evidence import NS_PER_S
 from chaos.checkers.ordinals import BEGINNING, Moment, OrdinalPod, Ordinals, in_store_order, ordinal_of
+from chaos.checkers.spans import Span, overlaps
 from chaos.history import FaultWindow, Json, Record
 
 ORDERED, PARALLEL = "OrderedReady", "Parallel"
@@ -69,8 +68,8 @@ class Turns:
     stateful_set: str
     policy: str
     partition: int | None
-    gaps: list[tuple[int, float]]
-    late: list[tuple[int, float]]
+    gaps: list[Span]
+    late: list[Span]
     """When the watch told of what happened only afterwards: the order is right, the times are not."""
     faults: Sequence[FaultWindow]
     slips: list[Slip] = field(default_factory=list)
@@ -104,7 +103,7 @@ class Turns:
             assert ordinal is not None  # noqa: S101 - who gives the records has looked
             before = self.now.pods.get(ordinal)
             pod, is_new, leaves = self.now.see(ordinal, record, at)
-            unordered = record["verb"] == "seen" or _overlaps(self.gaps, at.time_ns, at.time_ns)
+            unordered = record["verb"] == "seen" or overlaps(self.gaps, at.time_ns, at.time_ns)
             self.unclear += unordered and (is_new or leaves)
             if is_new:
                 self._resolve(ordinal, pod)
@@ -116,7 +115,7 @@ class Turns:
             self._not_updated(left)
 
     def _slip(self, at: Moment, text: str, is_certain: bool = True, awaited: OrdinalPod | None = None) -> Slip:
-        return Slip(at.time_ns, text, is_certain and not _overlaps(self.gaps, at.time_ns - LAG_NS, at.time_ns), awaited)
+        return Slip(at.time_ns, text, is_certain and not overlaps(self.gaps, at.time_ns - LAG_NS, at.time_ns), awaited)
 
     def _may_not_know(self, last_good: Moment | None, blocker: OrdinalPod | None, since: Moment, at: Moment) -> bool:
         """Whether all was well a moment ago, so that a controller may have acted on that.
@@ -236,7 +235,7 @@ class Turns:
     def _need_not_wait(self, kind: str, is_early: bool, waited_ns: int | None, text: str, at: Moment) -> None:
         """Under Parallel: one that is early shows it; one that came after a long wait shows the contrary."""
         if waited_ns is not None and waited_ns >= WAIT_NS and not is_early:
-            is_timed = not _overlaps(self.late, at.time_ns - 2 * waited_ns, at.time_ns)
+            is_timed = not overlaps(self.late, at.time_ns - 2 * waited_ns, at.time_ns)
             late_s = waited_ns / NS_PER_S
             self.slips.append(self._slip(at, f"{text}, {late_s:.2f} s after it could have been", is_timed))
         self.tallies[kind].count(0 if is_early else None)
@@ -263,11 +262,6 @@ class Turns:
             "by_others": self.others,
             "out_of_order": self.unclear,
         }
-
-
-def _overlaps(spans: list[tuple[int, float]], begin_ns: int, end_ns: int) -> bool:
-    place = bisect_right(spans, (end_ns, math.inf))
-    return place > 0 and spans[place - 1][1] >= begin_ns
 
 
 def _waited(below: tuple[float, Moment] | None, since: Moment) -> int | None:

@@ -17,12 +17,13 @@ HEARD_S = 30
 
 @dataclass(frozen=True)
 class Scale:
-    """Scales ``kind/name`` to ``replicas`` for ``hold_s`` seconds."""
+    """Scales ``kind/name`` through ``through`` to ``replicas``, and keeps it there for ``hold_s`` seconds."""
 
     kind: str
     workload: str
     replicas: int
     hold_s: float = 0.0
+    through: tuple[int, ...] = ()
     name: str = "scale"
 
     def aim(self, scene: Scene) -> Scaled:
@@ -30,7 +31,7 @@ class Scale:
         before = scene.kube.replicas(self.kind, self.workload, scene.namespace)
         if before is None:
             raise FaultError(f"there is no {self.kind} {self.workload}; the fault has no target")
-        if before == self.replicas:
+        if before == self.replicas and not self.through:
             raise FaultError(f"{self.kind} {self.workload} has {before} replicas already; scaling to that is no fault")
         arguments = {"kind": self.kind, "name": self.workload, "namespace": scene.namespace, "replicas": before}
         return Scaled(scene, self, before, Entry(scene.cluster, "scale", arguments))
@@ -51,22 +52,31 @@ class Scaled:
         return {"kind": self.fault.kind, "name": self.fault.workload, "namespace": self.scene.namespace}
 
     def inject(self) -> dict[str, Json]:
-        """Set the number of replicas."""
+        """Set the number of replicas; of several each once the one before is reached, waiting as an effect is."""
         journal.plan(self.entry)
-        self.scene.kube.scale(self.fault.kind, self.fault.workload, self.scene.namespace, self.fault.replicas)
-        return {"replicas_before": self.before, "replicas_after": self.fault.replicas}
+        fault = self.fault
+        for replicas in fault.through:
+            self._scale(replicas)
+            self._reach(replicas)
+        self._scale(fault.replicas)
+        through = {"replicas_through": list(fault.through)} if fault.through else {}
+        return {"replicas_before": self.before, "replicas_after": fault.replicas, **through}
+
+    def _scale(self, replicas: int) -> None:
+        self.scene.kube.scale(self.fault.kind, self.fault.workload, self.scene.namespace, replicas)
 
     def effect(self) -> dict[str, Json]:
         """Exactly so many replicas are ready."""
-        wanted = self.fault.replicas
+        self._reach(self.fault.replicas)
+        return {"ready_replicas": self.fault.replicas}
 
+    def _reach(self, wanted: int) -> None:
         def reached(recorder: Recorder) -> bool:
             seen = recorder.get(self.fault.kind, self.fault.workload)
             return seen is not None and seen.state["replicas"] == wanted == seen.state["ready_replicas"]
 
         what = f"{self.fault.kind} {self.fault.workload} has {wanted} ready replicas"
         self.scene.recorder.wait(reached, EFFECT_S, what)
-        return {"ready_replicas": wanted}
 
     def heal(self) -> dict[str, Json]:
         """Give it back its own number of replicas."""
@@ -86,7 +96,13 @@ class Scaled:
         return bool(state["replicas"] == self.before and state["observed_generation"] == state["generation"])
 
 
-def scale(workload: str, replicas: int, hold_s: float = 0.0) -> Scale:
-    """Scale ``Kind/name`` (or a Deployment's name alone) to ``replicas``, and back after ``hold_s`` seconds."""
+def scale(workload: str, *replicas: int, hold_s: float = 0.0) -> Scale:
+    """Scale ``Kind/name`` (or a Deployment's name alone) to ``replicas``, and back after ``hold_s`` seconds.
+
+    Of several numbers each is reached before the next one is asked for. ValueError without a number.
+    """
+    if not replicas or not all(isinstance(number, int) and number >= 0 for number in replicas):
+        raise ValueError(f"scale needs whole numbers of replicas, not {replicas}")
     kind, slash, name = workload.partition("/")
-    return Scale(kind, name, replicas, hold_s) if slash else Scale("Deployment", workload, replicas, hold_s)
+    kind, name = (kind, name) if slash else ("Deployment", workload)
+    return Scale(kind, name, replicas[-1], hold_s, replicas[:-1])

@@ -141,6 +141,35 @@ def test_scale_sets_and_gives_back() -> None:
     assert journal.pending() == []
 
 
+def test_scale_goes_through_each_number() -> None:
+    """The next number is asked for once the one before is reached; the last one is the effect's to wait for."""
+    kube = scaled_kube()
+    picture = Picture(workload("Deployment", "nginx", 5, ready_replicas=5))
+    scaled = scale("nginx", 5, 1).aim(scene(kube, picture))
+    detail = {"replicas_before": 2, "replicas_after": 1, "replicas_through": [5]}
+    assert scaled.inject() == detail
+    assert [call[-1] for call in kube.calls if call[0] == "scale"] == [5, 1]
+    kube = scaled_kube()
+    stuck = Picture(workload("Deployment", "nginx", 5, ready_replicas=4))
+    with pytest.raises(WaitTimeout, match="Deployment nginx has 5 ready replicas: not within 120 s"):
+        scale("nginx", 5, 1).aim(scene(kube, stuck)).inject()
+    assert kube.wanted["Deployment", "nginx"] == 5
+
+
+def test_scaling_there_and_back_is_a_fault() -> None:
+    """Ending at its own number changes nothing, unless it goes somewhere else before."""
+    with pytest.raises(FaultError, match="has 2 replicas already"):
+        scale("nginx", 2).aim(scene(scaled_kube()))
+    scale("nginx", 3, 2).aim(scene(scaled_kube()))
+
+
+@pytest.mark.parametrize("replicas", [(), (2, -1), (2.5,)])
+def test_scale_needs_numbers(replicas: tuple[int, ...]) -> None:
+    """No number, a negative one or half a pod is the author's mistake."""
+    with pytest.raises(ValueError, match="whole numbers"):
+        scale("nginx", *replicas)
+
+
 def test_scale_heals_once_the_old_number_is_taken_up() -> None:
     """The order alone is not it: the workload must be seen to want the old number, and its controller to know."""
     kube = scaled_kube()
