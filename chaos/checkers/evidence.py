@@ -57,7 +57,8 @@ def moment(history: History, time_ns: int) -> str:
         before = history.phase("before")
         if before is None:
             return f"{time_ns / NS_PER_S:.2f} s by the monotonic clock"
-        return f"{(time_ns - before[0]) / NS_PER_S:.2f} s after the load's begin"
+        side = "before" if time_ns < before[0] else "after"
+        return f"{abs(time_ns - before[0]) / NS_PER_S:.2f} s {side} the load's begin"
     at, fault = next(((a, f) for a, f in reversed(faults) if a <= time_ns), faults[0])
     side = "before" if time_ns < at else "after"
     return f"{abs(time_ns - at) / NS_PER_S:.2f} s {side} the injection of {fault_text(fault)}"
