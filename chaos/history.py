@@ -21,9 +21,12 @@ Linux host share. The kinds and their fields:
 ``op``        one step of one client operation: ``type`` (invoke | ok | fail | info), ``process``, ``op`` (an id
               unique in the source), ``f`` (what was asked), ``value``, ``error``; an invocation also has
               ``intended_ns``, when the schedule wanted it. ``info``: nobody knows whether it happened.
-              Two ``f`` have a fixed shape. ``insert``, a write: value its unique id, an int or a str. ``read_all``,
+              Some ``f`` have a fixed shape. ``insert``, a write: value its unique id, an int or a str. ``read_all``,
               the verifying read, in phase verify: an operation for each page, invoked with value {page: from 0},
-              answered with value {page, ids: [id, ...], last: bool}, or with {ids} where there is but one.
+              answered with value {page, ids: [id, ...], last: bool}, or with {ids} where there is but one. ``lookup``,
+              a read in between: value an id that was acknowledged before, answered with {found: bool}. ``write`` and
+              ``read`` of a versioned key that one process writes: value {key, version} and {key}, a read is answered
+              with {key, version}, None where there is no such key.
 ``fault``     ``fault`` (its name), ``id``, ``edge`` (inject | injected | effect | no_effect | heal | healed | failed),
               ``target`` {kind, name, uid, ...}, ``detail``. Several pods hit at once are a target of kind Pods, with
               ``pods``: [{name, uid, node}].

@@ -45,6 +45,7 @@ class Durability:
     """No acknowledged write is lost; see :func:`durability`."""
 
     min_acknowledged: int
+    stale_ok: bool = False
 
     def __post_init__(self) -> None:
         if self.min_acknowledged < 1:
@@ -66,7 +67,7 @@ class Durability:
         untold = lost_records(history, "op")
         untold += blind_spots(history, history.sources_of("op"), *window)
         untold += [f"{orphans} operations ended without an invocation that was open"] if orphans else []
-        findings = _findings(history, ledger, bool(untold))
+        findings = _findings(history, ledger, bool(untold), self.stale_ok)
         survived = _survived(history)
         gap_ns, gap_from_ns = _write_gap(ledger, window)
         evidence = self._evidence(history, ledger, reading) | {
@@ -85,8 +86,8 @@ class Durability:
         summary = (
             f"all {len(ledger.acknowledged_ns)} acknowledged writes were read back once, {_before(history, ledger)} of "
             f"them acknowledged before the fault; of {ledger.indeterminate} indeterminate ones {ledger.recovered} are "
-            f"there; the longest time without an acknowledged write was {gap_ns / NS_PER_S:.2f} s, from "
-            f"{moment(history, gap_from_ns)} on{crash}"
+            f"there; {_looked_up(ledger)}; the longest time without an acknowledged write was "
+            f"{gap_ns / NS_PER_S:.2f} s, from {moment(history, gap_from_ns)} on{crash}"
         )
         return Verdict(self.name, Outcome.VALID, summary, evidence)
 
@@ -116,6 +117,9 @@ class Durability:
             "acknowledged": len(ledger.acknowledged_ns),
             "acknowledged_before_fault": _before(history, ledger),
             "stable": ledger.stable,
+            "lookups": ledger.lookups,
+            "stale": len(ledger.stale),
+            "stale_ok": self.stale_ok,
             "lost": len(ledger.lost),
             "lost_by_phase": _by_phase(history, ledger.ends_ns(ledger.lost)),
             "lost_first": [_row(history, write) for write in ledger.writes(ledger.lost, EXAMPLES_MAX)],
@@ -134,7 +138,7 @@ class Durability:
         }
 
 
-def durability(min_acknowledged: int = 50) -> Durability:
+def durability(min_acknowledged: int = 50, stale_ok: bool = False) -> Durability:
     """Every write acknowledged before the verifying read is in it once, and no write that failed; see the evidence.
 
     Deletes do not exist yet. A write that nobody knows the end of counts neither way. The verdict names the crash that
@@ -142,16 +146,19 @@ def durability(min_acknowledged: int = 50) -> Durability:
 
     Args:
         min_acknowledged: acknowledged writes needed in all, so that none lost means something.
+        stale_ok: an acknowledged write may be missing from a later read and come back, as replicas may have it.
     """
-    return Durability(min_acknowledged)
+    return Durability(min_acknowledged, stale_ok)
 
 
-def _findings(history: History, ledger: Ledger, untold: bool) -> list[str]:
+def _findings(history: History, ledger: Ledger, untold: bool, stale_ok: bool) -> list[str]:
     """What is wrong, the first writes of each kind in words; what was never invoked, only where all was recorded."""
     found = [
         f"{write.id!r} is lost: {write.process} had it acknowledged {moment(history, write.end_ns)}"
         for write in ledger.writes(ledger.lost, EXAMPLES_MAX)
     ]
+    if not stale_ok:
+        found += _stale(history, ledger)
     found += [f"{write.id!r} was read more than once" for write in ledger.writes(ledger.duplicated, EXAMPLES_MAX)]
     found += [
         f"{write.id!r} is there although its write failed {moment(history, write.end_ns)} ({write.process})"
@@ -160,6 +167,21 @@ def _findings(history: History, ledger: Ledger, untold: bool) -> list[str]:
     if not untold:
         found += [f"{name!r} was read, but never written" for name in ledger.unexpected[:EXAMPLES_MAX]]
     return found
+
+
+def _stale(history: History, ledger: Ledger) -> list[str]:
+    """The first writes that a later read did not find, a sentence each."""
+    ops = ledger.operations
+    return [
+        f"{write.id!r} was not found {moment(history, int(ops.invoke_ns[lookup]))}, although {write.process} had it "
+        f"acknowledged {(int(ops.invoke_ns[lookup]) - write.end_ns) / NS_PER_S:.2f} s before"
+        for write, lookup in zip(ledger.writes(ledger.stale, EXAMPLES_MAX), ledger.missed.tolist(), strict=False)
+    ]
+
+
+def _looked_up(ledger: Ledger) -> str:
+    missed = f" ({len(ledger.stale)} writes were missed for a while)" if len(ledger.stale) else ""
+    return f"{ledger.lookups} reads in between asked for one of them{missed}"
 
 
 def _counts(history: History, ledger: Ledger) -> str:
@@ -173,6 +195,7 @@ def _counts(history: History, ledger: Ledger) -> str:
             f"{moment(history, last.end_ns)}"
         )
     for count, text in (
+        (len(ledger.stale), "were not found by a read that came after their acknowledgement"),
         (len(ledger.duplicated), "were read more than once"),
         (len(ledger.resurrected), "are there although they failed"),
         (len(ledger.unexpected), "were read but never written"),

@@ -1,6 +1,6 @@
 """The ledger of a run's writes: what was acknowledged, what was read back, and each element's fate.
 
-The fates are those of Jepsen's set checker: an element is stable, lost or never read.
+The fates are those of Jepsen's set checkers: an element is stable, lost, stale or never read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from chaos.checkers.evidence import blind_spots, fault_text, lost_records
 from chaos.history import History
-from chaos.operations import FAIL, INFO, OK, OPEN, Ints, Operations
+from chaos.operations import FAIL, INFO, OK, OPEN, Ints, Mask, Operations
 
 Id = int | str
 
@@ -45,7 +45,7 @@ class Reading:
 
 @dataclass
 class Ledger:
-    """Every write by its fate. An acknowledged one is stable, lost, never read, or duplicated.
+    """Every write by its fate. An acknowledged one is stable, stale, lost, never read, or duplicated.
 
     Where a fate has its rows, they are rows of the operations in the order of their ends.
     """
@@ -54,6 +54,12 @@ class Ledger:
     acknowledged_ns: Ints
     """When each acknowledged write was, in order."""
     stable: int
+    stale: Ints
+    """Acknowledged, not found by a later lookup, and not lost: it was there again, or the verifying read is flawed."""
+    missed: Ints
+    """The first lookup that did not find it, for each of ``stale``."""
+    lookups: int
+    """Answered lookups of what had been acknowledged before; each could have missed it."""
     lost: Ints
     never_read: Ints
     duplicated: Ints
@@ -132,13 +138,23 @@ def keep_ledger(operations: Operations, reading: Reading) -> Ledger:
     unread = ok & (times == 0)
     judged = (ends < reading.begin_ns) & (not reading.flaws)
 
-    def those(mask: np.typing.NDArray[np.bool_]) -> Ints:
+    def those(mask: Mask) -> Ints:
         return rows[mask][np.argsort(ends[mask], kind="stable")]
 
+    looked, missed = _lookups(operations, place, ok, ends)
+    first_miss = dict(reversed(missed))
+    stale = np.zeros(len(names), bool)
+    stale[list(first_miss)] = True
+    stale &= ~(unread & judged)
+    stale_rows = those(stale)
+    at_row = {int(rows[at]): lookup for at, lookup in first_miss.items()}
     return Ledger(
         operations,
         np.sort(ends[ok]),
-        int(np.count_nonzero(ok & (times == 1))),
+        int(np.count_nonzero(ok & (times == 1) & ~stale)),
+        stale_rows,
+        np.array([at_row[row] for row in stale_rows.tolist()], np.int64),
+        looked,
         those(unread & judged),
         those(unread & ~judged),
         those(once & (times > 1)),
@@ -149,6 +165,19 @@ def keep_ledger(operations: Operations, reading: Reading) -> Ledger:
         list(dict.fromkeys(name for name, at in found if at is None)),
         reused,
     )
+
+
+def _lookups(ops: Operations, place: dict[Id, int], ok: Mask, ends: Ints) -> tuple[int, list[tuple[int, int]]]:
+    """How many lookups were owed their element, and (place of the write, row of the lookup) of those that missed it."""
+    owed, missed = 0, []
+    for row in ops.rows("lookup").tolist():
+        at = place.get(ops.values[row])
+        if at is None or ops.fate[row] != OK or not ok[at] or ends[at] >= ops.invoke_ns[row]:
+            continue
+        owed += 1
+        if not ops.results[row]["found"]:
+            missed.append((at, row))
+    return owed, missed
 
 
 def _ended_ns(ops: Operations, rows: Ints | int) -> Ints:

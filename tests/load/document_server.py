@@ -98,7 +98,8 @@ class DocumentServer:
                 self.documents[document["_id"]] = document
             return {"n": len(command["documents"]), "ok": 1.0}
         if name == "find":
-            found = [{"_id": name} for name in list(self.documents)]
+            wanted = command["filter"].get("_id")
+            found = [{"_id": name} for name in list(self.documents) if wanted in (None, name)]
             return {"cursor": {"id": bson.Int64(0), "ns": f"{command['$db']}.writes", "firstBatch": found}, "ok": 1.0}
         greeting = {"ismaster": True, "isWritablePrimary": True, "helloOk": True, "maxBsonObjectSize": 16_777_216}
         return greeting | {"maxMessageSizeBytes": 48_000_000, "maxWireVersion": 21, "minWireVersion": 0, "ok": 1.0}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from document_server import DocumentServer
 from local_service import WAIT_S, await_op, ops, run, sealed
@@ -45,6 +46,34 @@ def test_every_insert_is_recorded_and_stored_once(store: DocumentServer, load: L
     assert {record["f"] for record in history.of("op")} == {"insert"}
     writers = Counter(document["process"] for document in store.documents.values())
     assert writers == {f"user-{number}": 2 if number < 5 else 1 for number in range(10)}
+
+
+def test_every_fourth_time_the_last_acknowledged_document_is_looked_up(
+    store: DocumentServer, load: LocustLoad, tmp_path: Path
+) -> None:
+    """Each user asks in its fourth turn for what it wrote in its third; what is gone is not found."""
+    workload = WORKLOAD.with_(users=5, rate_per_s=25.0, timeout_s=0.2, max_requests=40)
+    history = run(load, workload, store.target, tmp_path)
+    asked = {record["op"]: record["value"] for record in ops(history, "invoke")}
+    found = {record["op"]: record["value"] for record in ops(history, "ok") if record["f"] == "lookup"}
+    assert found == {slot: {"found": True} for slot in (*range(15, 20), *range(35, 40))}
+    assert all(asked[slot] == asked[slot - 5] for slot in found)
+    assert len(store.named("insert")) == len(store.documents) == 30
+    (tmp_path / "again").mkdir()
+    store.on["find"] = {"cursor": {"id": bson.Int64(0), "ns": "kindstorm.writes", "firstBatch": []}, "ok": 1.0}
+    history = run(LocustLoad(), workload.with_(max_requests=20), store.target, tmp_path / "again")
+    assert [r["value"] for r in ops(history, "ok") if r["f"] == "lookup"] == [{"found": False}] * 5
+
+
+def test_a_lookup_that_fails_is_no_write(store: DocumentServer, load: LocustLoad, tmp_path: Path) -> None:
+    """A read has no effect: it failed, or nobody knows what it would have said."""
+    store.on["find"] = REFUSED
+    workload = WORKLOAD.with_(users=5, rate_per_s=25.0, timeout_s=0.2, max_requests=20)
+    history = run(load, workload, store.target, tmp_path)
+    assert Counter((r["f"], r["type"]) for r in history.of("op") if r["type"] != "invoke") == {
+        ("insert", "ok"): 15,
+        ("lookup", "fail"): 5,
+    }
 
 
 def test_a_user_has_one_connection_for_its_writes(store: DocumentServer, load: LocustLoad, tmp_path: Path) -> None:

@@ -97,6 +97,52 @@ def test_only_the_first_lost_writes_are_spelt_out() -> None:
     assert len(verdict.findings) == 5
 
 
+def look_up(story: Story, name: Any, at_s: float, found: bool, kind: str = "ok") -> Story:
+    """Add a read of one write in between."""
+    common = {"process": "user-9", "op": f"l{len(story.records)}", "f": "lookup"}
+    story.tell(at_s, "load", "op", type="invoke", intended_ns=ns(at_s), value=name, **common)
+    value = {"found": found} if kind == "ok" else None
+    return story.tell(at_s + 0.01, "load", "op", type=kind, value=value, error=None, **common)
+
+
+def test_a_stale_read_is_invalid_and_named() -> None:
+    """Acknowledged, then not found, then there again: a promise was broken for a while, unless that was allowed."""
+    story = look_up(look_up(look_up(whole(), 30, 26, found=True), 20, 22, found=False), 20, 23, found=False)
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.INVALID
+    assert "1 ids were not found by a read that came after their acknowledgement" in verdict.summary
+    told = "20 was not found 2.00 s after the injection of kill_pod on Pod web-1, although user-0 had it acknowledged "
+    assert verdict.findings == (told + "1.88 s before",)
+    assert [verdict.evidence[name] for name in ("lookups", "stale", "stable", "lost")] == [3, 1, 59, 0]
+    allowed = durability(stale_ok=True).check(story.history())
+    assert allowed.outcome is Outcome.VALID
+    assert "3 reads in between asked for one of them (1 writes were missed for a while)" in allowed.summary
+
+
+def test_a_lookup_says_nothing_of_what_was_not_acknowledged_yet() -> None:
+    """Before the acknowledgement, of an unknown or failed write, or without an answer: nothing was owed."""
+    story = whole()
+    insert(story, "open", 21, "open")
+    insert(story, "failed", 21, "fail")
+    look_up(story, 20, 20.11, found=False)
+    look_up(story, "open", 22, found=False)
+    look_up(story, "failed", 22, found=False)
+    look_up(story, "never", 22, found=False)
+    look_up(story, 20, 22, found=False, kind="fail")
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.VALID
+    assert (verdict.evidence["lookups"], verdict.evidence["stale"]) == (0, 0)
+
+
+def test_a_lost_write_that_a_lookup_missed_is_lost() -> None:
+    """Not stale: it never came back. With a flawed verifying read it is known at least that it was missing once."""
+    verdict = judged(look_up(whole(without=[20]), 20, 22, found=False))
+    assert (verdict.evidence["lost"], verdict.evidence["stale"]) == (1, 0)
+    verdict = judged(look_up(read(written(), range(60), kind="fail"), 20, 22, found=False))
+    assert verdict.outcome is Outcome.INVALID
+    assert (verdict.evidence["lost"], verdict.evidence["stale"]) == (0, 1)
+
+
 def test_a_duplicate_is_invalid() -> None:
     """Once written, twice there."""
     verdict = judged(whole(extra=[7]))
