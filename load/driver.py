@@ -34,6 +34,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _TARGET = re.compile(r"([a-z]+)://127\.0\.0\.1:([0-9]{1,5})")
 _POLL_S = 0.05
 _LOG_TAIL_CHARS = 2000
+_TAIL_BYTES = 1 << 16
 
 
 class SegmentTail:
@@ -160,10 +161,10 @@ class LocustLoad:
         if status != 0:
             raise LoadError(self._with_log(f"Locust ended with status {status}; its records are not whole"))
         try:
-            records = SegmentTail(self._segment).read()
+            last = _last_record(self._segment)
         except HistoryError as error:
             raise LoadError(self._with_log(f"the load's segment {self._segment} is broken: {error}")) from error
-        if not records or records[-1].kind != "closing":
+        if last is None or last.kind != "closing":
             raise LoadError(self._with_log(f"Locust ended without closing its records in {self._segment}"))
 
     def __enter__(self) -> Self:
@@ -205,6 +206,16 @@ class LocustLoad:
         if len(end) > _LOG_TAIL_CHARS:  # whole lines: half a line may be half a secret
             end = end[-_LOG_TAIL_CHARS:].partition("\n")[2] or "(one line, too long to be told)"
         return f"{message}. The end of its log, {self._log.name}:\n{end}"
+
+
+def _last_record(segment: Path) -> Record | None:
+    """The record of the last line; a long segment is not read for it, and what is broken before it the seal sees."""
+    if not segment.exists():
+        return None
+    with segment.open("rb") as file:
+        file.seek(max(0, segment.stat().st_size - _TAIL_BYTES))
+        lines = file.read().splitlines(keepends=True)
+    return Record.from_json(lines[-1]) if lines else None
 
 
 def refuse(workload: Workload, target: str, segment: Path) -> None:
