@@ -3,6 +3,7 @@
 from chaos.checkers import (
     Outcome,
     Verdict,
+    at_most_one,
     availability,
     consistency,
     disruption_budget,
@@ -24,6 +25,7 @@ __all__ = [
     "VALID",
     "Outcome",
     "Verdict",
+    "at_most_one",
     "availability",
     "consistency",
     "disruption_budget",

@@ -1,5 +1,6 @@
 """Checkers judge one guarantee each: pure functions from a history to a verdict."""
 
+from chaos.checkers.at_most_one import at_most_one
 from chaos.checkers.availability import availability, no_request_lost
 from chaos.checkers.consistency import consistency
 from chaos.checkers.disruption_budget import disruption_budget
@@ -16,6 +17,7 @@ __all__ = [
     "Checker",
     "Outcome",
     "Verdict",
+    "at_most_one",
     "availability",
     "consistency",
     "disruption_budget",
