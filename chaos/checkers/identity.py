@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -18,7 +17,8 @@ from chaos.checkers.evidence import (
     moment,
     stack_end,
 )
-from chaos.checkers.incarnations import WATCHED, Life, lives_of
+from chaos.checkers.incarnations import WATCHED, Incarnation, Life, Volume, lives_of, volumes_of
+from chaos.checkers.rebinding import claim_findings, foreign_markers, shared, volume_findings
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import FaultWindow, History, Json, Record
 
@@ -51,16 +51,25 @@ class Identity:
         end = stack_end(history)
         blind = lost_records(history, "object")
         blind += blind_spots(history, sources, history.begin_ns, end) if history.records else []
-        faults = history.faults()
+        faults, volumes = history.faults(), volumes_of(history)
         findings: list[str] = []
+        guests = []
         for life in lives.values():
-            _Case(self, history, life, [f for f in faults if life.touched_by(f)], findings, doubts, bool(blind)).judge()
+            touching = [fault for fault in faults if life.touched_by(fault)]
+            case = _Case(self, history, life, touching, volumes, findings, doubts, bool(blind))
+            case.judge()
+            if life.name not in expected and case.is_guest():
+                guests.append(life.name)
+            else:
+                case.least_evidence()
         if self.volumes:
-            findings += _shared_markers(lives.values())
+            findings += shared(lives.values()) + foreign_markers(lives)
         doubts += blind + fault_doubts(history)
         evidence: dict[str, Json] = {
             "dns_s_max": self.dns_s_max,
             "volumes": self.volumes,
+            "persistent_volumes": len(volumes),
+            "guests": guests,
             "pods": {name: life.to_json() for name, life in sorted(lives.items())},
         }
         if findings:
@@ -69,15 +78,20 @@ class Identity:
             return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence)
         replaced = sum(len(life.incarnations) - 1 for life in lives.values())
         kept = "their names, DNS names and volumes" if self.volumes else "their names and DNS names"
-        summary = f"{len(lives)} pods ({', '.join(sorted(lives))}) kept {kept} over {replaced} replacements"
-        return Verdict(self.name, Outcome.VALID, summary, evidence)
+        stayed = sorted(lives.keys() - set(guests))
+        summary = f"{len(stayed)} pods ({', '.join(stayed)}) kept {kept} over {replaced} replacements"
+        came = f"; {', '.join(sorted(guests))} came with a fault, and took nothing of theirs" if guests else ""
+        return Verdict(self.name, Outcome.VALID, summary + came, evidence)
 
 
 def identity(pattern: str, dns_s_max: float = 30, volumes: bool = True) -> Identity:
     """StatefulSet pods keep their identity over the whole run, from the deployment to the removal.
 
-    At no time a name has two UIDs; a replaced pod answers under its DNS name within the bound; claims, their UIDs and
-    what the volume holds never change; a pod that no fault touched is never replaced.
+    At no time a name has two UIDs; a replaced pod answers under its DNS name within the bound; claims, their UIDs, the
+    volumes they are bound to and what those hold never change, and no server names another pod than the one that was
+    asked. Each hit of a fault explains one replacement, of the incarnation that it hit (and a new revision, where the
+    fault is on the StatefulSet, one more): any other one is a finding. Of pods that a fault on the StatefulSet added
+    nothing need have been seen before it.
 
     Args:
         pattern: which pods, by name, with shell wildcards: ``web-*``.
@@ -96,6 +110,7 @@ class _Case:
     history: History
     life: Life
     faults: list[FaultWindow]
+    volumes: dict[str, Volume]
     findings: list[str]
     doubts: list[str]
     blind: bool
@@ -106,9 +121,13 @@ class _Case:
         for number in range(len(self.life.incarnations)):
             self._dns(number)
         if self.checker.volumes:
-            self._claims()
+            for found, doubted in (
+                claim_findings(self.life),
+                volume_findings(self.life, self.volumes, self._when),
+            ):
+                self.findings += found
+                self.doubts += doubted
             self._markers()
-        self._least_evidence()
 
     def _when(self, time_ns: int) -> str:
         return moment(self.history, time_ns)
@@ -118,16 +137,33 @@ class _Case:
         for at, one, other in life.overlaps:
             text = f"{life.name} had two UIDs at once, {one} and {other}, {self._when(at)}"
             (self.doubts if self.blind else self.findings).append(text)
+        unspent = list(self.faults)
         for old, new in pairwise(life.incarnations):
-            if not any(fault.records[0].time_ns <= new.first_ns for fault in self.faults):
-                self.findings.append(
-                    f"{life.name} was no target of a fault, yet it was replaced {self._when(new.first_ns)} "
-                    f"({old.uid} by {new.uid})"
+            fault = next((f for f in unspent if life.explains(f, old, new)), None)
+            if fault is not None:
+                unspent.remove(fault)
+            elif not self._is_update(old, new):
+                before = any(fault.records[0].time_ns <= new.first_ns for fault in self.faults)
+                how = (
+                    "was replaced once more, and by no fault,"
+                    if before
+                    else "was no target of a fault, yet it was replaced"
                 )
+                self.findings.append(f"{life.name} {how} {self._when(new.first_ns)} ({old.uid} by {new.uid})")
         for fault in self.faults:
             inject = fault.at("inject")
             if fault.name in ("kill_pod", "kill_all_pods") and fault.took_effect and inject is not None:
                 self._replaced(fault, inject)
+
+    def _is_update(self, old: Incarnation, new: Incarnation) -> bool:
+        """Whether the StatefulSet got another revision, by a fault that is aimed at it."""
+        aimed = any(f.target.get("kind") == "StatefulSet" and f.records[0].time_ns <= new.first_ns for f in self.faults)
+        return aimed and old.revision != new.revision
+
+    def is_guest(self) -> bool:
+        """Whether the pod is one that a fault on its StatefulSet added: there was nothing of it before."""
+        begins = [f.records[0].time_ns for f in self.faults if f.target.get("kind") == "StatefulSet"]
+        return bool(begins) and self.life.incarnations[0].first_ns >= min(begins)
 
     def _replaced(self, fault: FaultWindow, inject: int) -> None:
         """A killed pod must come back under a new UID."""
@@ -168,22 +204,6 @@ class _Case:
                     f"within {self.checker.dns_s_max:g} s"
                 )
 
-    def _claims(self) -> None:
-        life = self.life
-        first = life.incarnations[0]
-        if not first.claims:
-            self.findings.append(f"{life.name} has no claim, so that its volume is not its own")
-        self.findings += [
-            f"{life.name} claimed {sorted(first.claims)} as {first.uid}, but {sorted(later.claims)} as {later.uid}"
-            for later in life.incarnations[1:]
-            if later.claims != first.claims
-        ]
-        for claim, uids in life.claim_uids.items():
-            if len(uids) > 1:
-                self.findings.append(f"the claim {claim} of {life.name} was replaced: its UIDs were {', '.join(uids)}")
-            elif not uids:
-                self.doubts.append(f"the claim {claim} of {life.name} was never seen")
-
     def _markers(self) -> None:
         for readings in self.life.markers.values():
             texts = [(record, text) for record, text in readings if text is not None]
@@ -197,7 +217,7 @@ class _Case:
                     f"{self._when(changed[0]['receive_ns'])}"
                 )
 
-    def _least_evidence(self) -> None:
+    def least_evidence(self) -> None:
         """A pod that was hit or replaced must have been seen, resolved and read before as well as after."""
         life = self.life
         hit = [at for fault in self.faults if (at := fault.at("inject")) is not None]
@@ -220,17 +240,3 @@ class _Case:
 
 def _answer(reading: Record) -> str:
     return ", ".join(reading["value"]["answers"]) or str(reading["value"].get("rcode"))
-
-
-def _shared_markers(lives: Iterable[Life]) -> list[str]:
-    """The markers that more than one name holds, a sentence each."""
-    holders: dict[tuple[str, str], set[str]] = {}
-    for life in lives:
-        for path, readings in life.markers.items():
-            for text in {text for _, text in readings if text}:
-                holders.setdefault((path, text), set()).add(life.name)
-    return [
-        f"{' and '.join(sorted(names))} hold the same marker {text[:80]!r}: they share a volume"
-        for (_, text), names in sorted(holders.items())
-        if len(names) > 1
-    ]

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from chaos.checkers.evidence import stack_end, stack_namespace
+from chaos.checkers.ordinals import REVISION_LABEL
 from chaos.history import FaultWindow, History, Json, Record
 
-WATCHED = ("Pod", "PersistentVolumeClaim")
-"""The kinds of objects that identities are followed by."""
+WATCHED = ("Pod", "PersistentVolumeClaim", "PersistentVolume")
+"""The kinds of objects that identities are followed by; older histories have no PersistentVolumes."""
 
 DNS_ANSWERS = ("NOERROR", "NXDOMAIN", 0, 3, None)
 """Response codes that say which addresses a name has; with any other the server could not tell (RFC 1035, 4.1.1)."""
@@ -22,6 +23,7 @@ class Incarnation:
     uid: str
     first_ns: int
     claims: frozenset[str]
+    revision: str | None = None
     ips: list[str] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
     ready: list[tuple[int, int | None, str]] = field(default_factory=list)
@@ -46,6 +48,15 @@ class Incarnation:
 
 
 @dataclass
+class Volume:
+    """One PersistentVolume's name: the UIDs it had, and the claims it was bound to, each once and in time order."""
+
+    uids: list[str] = field(default_factory=list)
+    claims: list[tuple[int, str, str]] = field(default_factory=list)
+    """(time in ns, the claim as namespace/name, its UID)."""
+
+
+@dataclass
 class Life:
     """Everything seen of one name."""
 
@@ -55,6 +66,8 @@ class Life:
     overlaps: list[tuple[int, str, str]] = field(default_factory=list)
     """Times (ns) at which a UID was seen although another one of the name was not gone."""
     claim_uids: dict[str, list[str]] = field(default_factory=dict)
+    bindings: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    """By claim the volumes that it named, each when it was first named (ns)."""
     dns: list[Record] = field(default_factory=list)
     markers: dict[str, list[tuple[Record, str | None]]] = field(default_factory=dict)
     """Readings by what follows the pod's name in the URL; None: the marker was not found."""
@@ -71,6 +84,17 @@ class Life:
             return bool(name == self.owner)
         return any(pod.get("name") == self.name for pod in fault.pods)
 
+    def explains(self, fault: FaultWindow, old: Incarnation, new: Incarnation) -> bool:
+        """True where the fault hit this very incarnation, so that the next one may take its place."""
+        if fault.records[0].time_ns > new.first_ns or not self.touched_by(fault):
+            return False
+        if fault.target.get("kind") == "Node":
+            begin, end = fault.records[0].time_ns, fault.records[-1].time_ns
+            lived = old.first_ns <= end and not (old.deleted_ns or end) < begin
+            return lived and fault.target.get("name") in old.nodes
+        hit = {pod.get("uid") for pod in fault.pods if pod.get("name") == self.name}
+        return not hit or None in hit or old.uid in hit
+
     def to_json(self) -> dict[str, Json]:
         """The row of the evidence's table."""
         return {
@@ -78,6 +102,7 @@ class Life:
             "ips": [incarnation.ips for incarnation in self.incarnations],
             "nodes": [incarnation.nodes for incarnation in self.incarnations],
             "claim_uids": self.claim_uids,
+            "volumes": {claim: [volume for _, volume in seen] for claim, seen in self.bindings.items()},
             "dns_readings": len(self.dns),
             "dns_delay_ms": self.dns_delays_ms,
             "marker_readings": sum(len(readings) for readings in self.markers.values()),
@@ -99,7 +124,8 @@ def lives_of(history: History, pattern: str) -> dict[str, Life]:
             continue
         life = lives.setdefault(name, Life(name, str(owner.get("name"))))
         if uid not in known:
-            known[uid] = Incarnation(uid, record.time_ns, frozenset(state.get("claims") or ()))
+            revision = (state.get("labels") or {}).get(REVISION_LABEL)
+            known[uid] = Incarnation(uid, record.time_ns, frozenset(state.get("claims") or ()), revision)
             life.incarnations.append(known[uid])
         known[uid].see(record, state)
         alive = living.setdefault(name, set())
@@ -118,7 +144,7 @@ def _add_claims(history: History, lives: dict[str, Life], end: int, namespace: s
     owners: dict[str, list[Life]] = {}
     for life in lives.values():
         for claim in sorted({claim for incarnation in life.incarnations for claim in incarnation.claims}):
-            life.claim_uids[claim] = []
+            life.claim_uids[claim], life.bindings[claim] = [], []
             owners.setdefault(claim, []).append(life)
     for record in history.objects("PersistentVolumeClaim"):
         if record.time_ns < end and namespace in (None, record.get("namespace")):
@@ -126,6 +152,26 @@ def _add_claims(history: History, lives: dict[str, Life], end: int, namespace: s
                 uids = life.claim_uids[str(record["name"])]
                 if record["uid"] not in uids:
                     uids.append(str(record["uid"]))
+                volume, bound = (record.get("state") or {}).get("volume"), life.bindings[str(record["name"])]
+                if volume and volume not in (name for _, name in bound):
+                    bound.append((record.time_ns, str(volume)))
+
+
+def volumes_of(history: History) -> dict[str, Volume]:
+    """Every PersistentVolume by name, as it was seen until the stack was removed; none in older histories."""
+    end = stack_end(history)
+    volumes: dict[str, Volume] = {}
+    for record in history.objects("PersistentVolume"):
+        if record.time_ns >= end:
+            break
+        volume = volumes.setdefault(str(record["name"]), Volume())
+        if record["uid"] not in volume.uids:
+            volume.uids.append(str(record["uid"]))
+        claim = (record.get("state") or {}).get("claim") or {}
+        bound = (f"{claim.get('namespace')}/{claim.get('name')}", str(claim.get("uid")))
+        if claim.get("uid") and (not volume.claims or volume.claims[-1][1:] != bound):
+            volume.claims.append((record.time_ns, *bound))
+    return volumes
 
 
 def _add_readings(history: History, lives: dict[str, Life], end: int) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from histories import NAMESPACE, Story, killed_pod, ns
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chaos.checkers import Outcome, Verdict, identity
-from chaos.history import Record
+from chaos.history import Json, Record
 
 
 def judged(story: Story, pattern: str = "web-*", dns_s_max: float = 30, volumes: bool = True) -> Verdict:
@@ -258,6 +261,164 @@ def test_a_node_fault_touches_what_was_on_the_node_then() -> None:
         assert blamed is (first == "elsewhere")
     story.pod(0.5, "web-1", "web-1-z", "added").pod(0.9, "web-1", "web-1-z", "deleted", ready=False)
     assert any("yet it was replaced 11.00 s after" in text for text in judged(story).findings)
+
+
+def bound(*without: int) -> Story:
+    """The run of a killed pod, as newer histories tell it: each claim names its volume, and volumes are watched."""
+    story = killed_pod()
+    for number in range(3):
+        claim = f"data-web-{number}"
+        story.seen(1.2, "PersistentVolumeClaim", claim, f"claim-{number}", {"phase": "Bound", "volume": f"pv-{number}"})
+        if number not in without:
+            volume(story, 0.9, number, None)
+            volume(story, 1.1, number)
+    return story
+
+
+def volume(story: Story, at_s: float, number: int, claim: str | None = "", uid: str | None = None) -> Story:
+    """Add what a watch told of a volume; bound to its own claim unless another one, or none, is given."""
+    claim = f"claim-{number}" if claim == "" else claim
+    told = {"namespace": NAMESPACE, "name": f"data-web-{number}", "uid": claim} if claim else None
+    state = {"phase": "Bound" if claim else "Available", "claim": told}
+    name = f"pv-{number}"
+    kind = "PersistentVolume"
+    return story.tell(at_s, f"api:{kind}", "object", verb="modified", object=kind, namespace=None, name=name,
+                      uid=uid or f"{name}-uid", state=state)  # fmt: skip
+
+
+def test_volumes_that_stayed_are_valid() -> None:
+    """Ordinal, UID, claim, volume: the whole chain is in the evidence."""
+    verdict = judged(bound())
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert verdict.evidence["pods"]["web-1"]["volumes"] == {"data-web-1": ["pv-1"]}
+    assert verdict.evidence["persistent_volumes"] == 3
+    assert judged(volume(bound(), 43, 1, "other")).outcome is Outcome.VALID  # the removal
+
+
+@pytest.mark.parametrize(
+    ("story", "finding"),
+    [
+        (bound().seen(22, "PersistentVolumeClaim", "data-web-1", "claim-1", {"volume": "pv-9"}),
+         "the claim data-web-1 of web-1 was bound to pv-1 at first and to pv-9 2.00 s after the injection"),
+        (bound().without(lambda r: r.get("name") == "data-web-1" and r.kind == "object").seen(
+            1.2, "PersistentVolumeClaim", "data-web-1", "claim-1", {"volume": "pv-0"}),
+         "web-0 and web-1 have claimed the same volume pv-0"),
+        (volume(bound(), 22, 1, "claim-0"), "the volume pv-1 of web-1 was bound to the claim run-1/data-web-1 (clai"),
+        (volume(bound(), 22, 1, uid="another"), "the volume pv-1 of web-1 was replaced: its UIDs were pv-1-uid, ano"),
+        (killed_pod().without(readings("http", "web")).marker(9, "web-1", "web-2 web-2"),
+         "asked for web-1, web-2 answered: the marker is 'web-2 web-2"),
+        (killed_pod(new_marker="served by web-0-a"), "asked for web-1, web-0 answered: the marker is 'served by"),
+    ],
+)  # fmt: skip
+def test_a_volume_that_changed_hands_is_invalid_and_named(story: Story, finding: str) -> None:
+    """Another volume, a shared one, one bound to another claim, one made anew, and a server that is somebody else."""
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.INVALID
+    assert any(finding in text for text in verdict.findings), verdict.findings
+
+
+@pytest.mark.parametrize(
+    ("story", "reason"),
+    [
+        (bound(1), "the volume pv-1 of web-1 was never seen"),
+        (volume(bound(1), 1, 1, None), "the volume pv-1 of web-1 was never seen bound"),
+        (volume(killed_pod(), 1, 1), "no volume of the claim data-web-1 of web-1 was seen"),
+        (bound().gap("api:PersistentVolume", 12, 13), "api:PersistentVolume may have missed something"),
+    ],
+)
+def test_a_volume_of_which_too_little_was_seen_is_unknown(story: Story, reason: str) -> None:
+    """Where volumes are watched each pod's own must have been seen."""
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.UNKNOWN, verdict.summary
+    assert reason in verdict.summary
+
+
+def again(story: Story, at_s: float, uid: str = "web-1-c", before: str = "web-1-b", **state: object) -> Story:
+    """Replace web-1 once more; everything follows at once."""
+    story.pod(at_s, "web-1", before, "deleted", ready=False)
+    story.pod(at_s + 0.1, "web-1", uid, "added", ready=False, **state).pod(at_s + 0.2, "web-1", uid, **state)
+    for record in story.records:
+        if readings("dns", "web-1", at_s + 0.3)(record):
+            record["value"]["answers"] = [f"ip-{uid}"]
+    return story
+
+
+@pytest.mark.parametrize(
+    ("target", "outcome"),
+    [
+        ({"kind": "Pod", "name": "web-1", "uid": "web-1-b"}, Outcome.VALID),
+        ({"kind": "Pod", "name": "web-1", "uid": "web-1-a"}, Outcome.INVALID),
+        ({"kind": "Pods", "name": "*", "pods": [{"name": "web-1", "uid": "web-1-b"}]}, Outcome.VALID),
+        ({"kind": "Node", "name": "worker"}, Outcome.VALID),
+        ({"kind": "Node", "name": "elsewhere"}, Outcome.INVALID),
+        ({"kind": "StatefulSet", "name": "web"}, Outcome.VALID),
+        ({"kind": "StatefulSet", "name": "other"}, Outcome.INVALID),
+    ],
+)
+def test_each_hit_explains_one_replacement(target: dict[str, Json], outcome: Outcome) -> None:
+    """A second fault that hit the second incarnation explains a third one; one that hit something else does not."""
+    story = again(killed_pod(), 30).fault("another", target, 29.9, 30.5)
+    verdict = judged(story)
+    assert verdict.outcome is outcome, verdict.summary
+    if outcome is Outcome.INVALID:
+        assert verdict.findings == (
+            "web-1 was replaced once more, and by no fault, 0.20 s after the injection of another on "
+            f"{target['kind']} {target['name']} (web-1-b by web-1-c)",
+        )
+
+
+def test_a_hit_is_spent() -> None:
+    """A pod that was killed once and replaced twice was replaced by somebody else the second time."""
+    verdict = judged(again(killed_pod(), 30))
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.findings == (
+        "web-1 was replaced once more, and by no fault, 10.10 s after the injection of kill_pod on Pod web-1 "
+        "(web-1-b by web-1-c)",
+    )
+
+
+@pytest.mark.parametrize(("revision", "outcome"), [("r2", Outcome.VALID), ("r1", Outcome.INVALID)])
+def test_an_update_explains_itself(revision: str, outcome: Outcome) -> None:
+    """Where a fault is on the StatefulSet a new revision is a reason, as often as there is one."""
+    story = killed_pod().without(lambda r: r.kind == "fault")
+    story.fault("rolling_update", {"kind": "StatefulSet", "name": "web"})
+    for record in story.records:
+        if str(record.get("uid")).startswith("web-1-"):
+            record["state"]["labels"] = {"controller-revision-hash": "r1"}
+    again(story, 30, labels={"controller-revision-hash": revision})
+    assert judged(story).outcome is outcome
+
+
+def test_pods_that_a_fault_adds_need_no_past() -> None:
+    """web-3 comes with scaling and goes with its end: of it nothing is asked before and after, but its claim is."""
+    story = killed_pod().fault("scale", {"kind": "StatefulSet", "name": "web"}, 31, 36)
+    story.seen(32, "PersistentVolumeClaim", "data-web-3", "claim-3", {})
+    story.pod(32, "web-3", "web-3-a", "added", ready=False).pod(33, "web-3", "web-3-a")
+    story.pod(36, "web-3", "web-3-a", "deleted", ready=False)
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert verdict.summary.endswith("1 replacements; web-3 came with a fault, and took nothing of theirs")
+    story.seen(35, "PersistentVolumeClaim", "data-web-3", "claim-new", {})
+    assert judged(story).outcome is Outcome.INVALID
+
+
+@given(st.data())
+def test_replacements_are_explained_one_by_one(data: st.DataObject) -> None:
+    """Whatever incarnations there are and whichever of them were killed: each one that was not is a finding."""
+    names = [f"web-1-{letter}" for letter in "abcdefg"[: data.draw(st.integers(2, 7))]]
+    killed = data.draw(st.sets(st.sampled_from(names)))
+    story = (
+        Story().phases(fault=(11, 35), recover=(35, 36), after=(36, 40)).fact("experiment", {"namespace": NAMESPACE})
+    )
+    for number, (old, new) in enumerate(pairwise(names)):
+        at_s = 12 + 3 * number
+        story.pod(at_s - 2, "web-1", old)
+        if old in killed:
+            story.fault(target={"kind": "Pod", "name": "web-1", "uid": old}, inject_s=at_s, heal_s=at_s + 0.5)
+        story.pod(at_s + 0.1, "web-1", old, "deleted", ready=False).pod(at_s + 0.2, "web-1", new, "added", ready=False)
+    verdict = judged(story, volumes=False)
+    unexplained = [f"({old} by {new})" for old, new in pairwise(names) if old not in killed]
+    assert [text[text.rindex("(") :] for text in verdict.findings if "replaced" in text] == unexplained
 
 
 @pytest.mark.parametrize(("pattern", "dns_s_max"), [("", 30), ("web-*", 0)])
