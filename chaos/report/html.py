@@ -20,6 +20,9 @@ SCRIPTS = ("timeline_words.js", "timeline_frame.js", "timeline_panels.js", "time
 """The figure's script in the order in which its parts build on one another."""
 
 
+FINDINGS = 8
+"""How many findings of a verdict are seen at once; up to MAX_ROWS can be unfolded."""
+
 _WORST_FIRST = (Outcome.INVALID, Outcome.UNKNOWN, Outcome.VALID)
 
 
@@ -31,6 +34,7 @@ def write_report(run: RunInfo, results: Sequence[ExperimentResult], path: Path) 
         path,
         run=run,
         sections=sections,
+        failed_first=sorted(sections, key=lambda section: section["standing"].passes),
         counts=_counts(results),
         stand_ins=[image["name"] for image in run.images if str(image.get("origin")).startswith("stand-in")],
         other_tests=_tests_without(run, results),
@@ -80,8 +84,9 @@ def _verdict(verdict: Verdict) -> dict[str, Json]:
         "outcome": verdict.outcome,
         "summary": verdict.summary,
         "evidence": lay_out(verdict.evidence),
-        "findings": verdict.findings[:MAX_ROWS],
-        "more_findings": max(0, len(verdict.findings) - MAX_ROWS),
+        "findings": verdict.findings[:FINDINGS],
+        "more_findings": verdict.findings[FINDINGS:MAX_ROWS],
+        "findings_left": max(0, len(verdict.findings) - MAX_ROWS),
     }
 
 

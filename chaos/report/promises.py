@@ -16,6 +16,7 @@ PROMISES = {
     "durability": "Every write that was acknowledged is read back, once; none that failed turns up.",
     "identity": "A replaced pod keeps its name, its DNS name and its volume; its UID is new; the others are untouched.",
     "load_balance": "Requests are spread over the ready pods, and none goes to one that is not ready.",
+    "no_request_lost": "Every request is answered, in time and without an error.",
     "ordering": "Pods are made, updated and removed in the order that their controller promises.",
     "placement": "Pods stand on the nodes that their constraints allow, and on each where one is due.",
     "quiescence": "Afterwards the cluster is as it was: every fault is healed, nothing runs on, no packet got out.",

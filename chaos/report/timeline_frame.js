@@ -88,9 +88,8 @@ class Frame {
 
   head(title, legend, note = "") {
     this.y += 8;
-    this.node(this.over, "rect", { x: this.left - 1, y: this.y, width: this.right - this.left + 2, height: 20, class: "head" });
-    this.y += 4;
-    const baseline = this.y + 12;
+    const mask = this.node(this.over, "rect", { x: this.left - 1, y: this.y, width: this.right - this.left + 2, class: "head" });
+    const baseline = this.y + 16;
     this.node(this.text, "text", { x: 12, y: baseline, class: "title" }, title);
     const begin = Math.max(this.left, 12 + widthOf(title) * 1.1 + 18);
     let x = begin, line = baseline;
@@ -106,7 +105,8 @@ class Frame {
       this.node(this.text, "text", { x: x + 21, y: line, class: "note" }, words);
       x += 21 + widthOf(words, 11) + 18;
     }
-    this.y += 22 + line - baseline;
+    mask.setAttribute("height", 20 + line - baseline);
+    this.y = line + 10;
   }
 
   /** A sample of how something is drawn. */

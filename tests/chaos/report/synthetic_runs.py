@@ -228,6 +228,45 @@ def identity(survives: bool = False) -> History:
     return story.history()
 
 
+def half_an_hour(requests_per_s: int = 100) -> History:
+    """Thirty minutes of load under six faults: ten pods on five nodes, twelve names, a storm of events."""
+    story = Story(30)
+    _frame(story, "scenarios/test_soak.py::test_half_an_hour", "web")
+    story.phases(("before", 0, 240), ("fault", 240, 1500), ("recover", 1500, 1560), ("after", 1560, 1800))
+    nodes = [f"kindstorm-3-worker{number}" for number in range(1, 6)]
+    for begin, node in zip(range(250, 1450, 200), nodes * 2, strict=False):
+        for edge, after in (("inject", 0), ("injected", 0.2), ("effect", 3), ("heal", 60), ("healed", 62)):
+            target = {"kind": "Node", "name": node}
+            story.at(begin + after, "fault", fault="stop_node", id=f"f{begin}", edge=edge, target=target, detail={})
+        story.engine(begin + 0.1, "die", node)
+        story.engine(begin + 60, "start", node)
+    for second in range(0, 1800, 2):
+        for node in nodes:
+            lost = second > 250 and node == nodes[(second - 250) // 200 % 5]
+            story.node(second, node, not (lost and 6 < (second - 250) % 200 < 66))
+        for ordinal in range(10):
+            uid = f"{ordinal}{second // 200:03}aaaa-1"
+            story.pod(second, f"web-{ordinal}", uid, ip=f"10.244.1.{ordinal}", node=nodes[ordinal % 5],
+                      ready=second % 200 > 20, owner={"kind": "StatefulSet", "name": "web"})  # fmt: skip
+            if second % 200 == 0:
+                story.ran(second, "start", f"web-{ordinal}", uid, nodes[ordinal % 5])
+                story.ran(second + 190, "exit", f"web-{ordinal}", uid, nodes[ordinal % 5], 143)
+        story.endpoints(second, "web", *(f"10.244.1.{n}" for n in range(second // 7 % 11)))
+        story.event(
+            second, f"Reason{second % 7}", "web-0", "something happened again", ("Normal", "Warning")[second // 2 % 2]
+        )
+        for name in range(12):
+            story.dns(second + name / 100, f"web-{name}.web.kindstorm-a1.svc", f"10.244.{second // 50}.{name}")
+    for number in range(1800 * requests_per_s):
+        when = number / requests_per_s
+        down = (when - 250) % 200 < 12 and number % 3 == 0
+        story.request(
+            when, "fail" if down else "ok", 0.002 + story.random.expovariate(200), "refused" if down else None
+        )
+    story.request(1000.0, "ok", 29.5)
+    return story.history()
+
+
 def _outside(story: Story) -> None:
     """What nodes, the engine, Kubernetes' events and another probe tell of the lost node."""
     nodes = ["kindstorm-3-control-plane", *(f"kindstorm-3-worker{number}" for number in (2, 3, 4, 5))]
