@@ -4,8 +4,10 @@ from chaos.checkers.at_most_one import at_most_one
 from chaos.checkers.availability import availability, no_request_lost
 from chaos.checkers.consistency import consistency
 from chaos.checkers.disruption_budget import disruption_budget
+from chaos.checkers.dns import dns
 from chaos.checkers.durability import durability
 from chaos.checkers.identity import identity
+from chaos.checkers.load_balance import load_balance
 from chaos.checkers.ordering import ordering
 from chaos.checkers.placement import placement
 from chaos.checkers.quiescence import quiescence
@@ -21,9 +23,11 @@ __all__ = [
     "availability",
     "consistency",
     "disruption_budget",
+    "dns",
     "durability",
     "identity",
     "judge",
+    "load_balance",
     "no_request_lost",
     "ordering",
     "placement",
