@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from chaos import kind, seal, storage, witness
+from chaos import kind, seal, settings, storage, witness
 from chaos.checkers.quiescence import differences
 from chaos.errors import ClusterError, ImageError, WaitTimeout
 from chaos.history import Json
@@ -183,6 +183,7 @@ class Cluster:
             "clocks": self.spec.clocks,
             "nodes": sorted(self.baseline.get("nodes", {})),
             "settings": kind.FAST_CLOCKS if self.spec.clocks == "fast" else {},
+            "timings_s": settings.timings_s(self.kube),
             "corefile": self.corefile,
         }
 

@@ -7,7 +7,8 @@ Linux host share. The kinds and their fields:
 ``fact``      ``name``, ``value``: what a checker needs to know (seed, live settings, baseline, images, ...).
               Names in use: ``experiment`` {scenario, stack, namespace, seed, load_s}, ``stack`` {name, workloads:
               [{kind, name, replicas}], services: [...], node_port, identities: [pod name, ...], storage: [local |
-              shared | a StorageClass, ...]}, ``cluster`` {name, kubernetes, clocks, nodes, settings}, ``images``,
+              shared | a StorageClass, ...]}, ``cluster`` {name, kubernetes, clocks, nodes, settings,
+              timings_s: the live cluster's own (chaos.settings), corefile}, ``images``,
               ``workload`` (see load.profiles); also of the stack, ``disruption_budgets``: [{name, selector,
               min_available, max_unavailable}], as they are written,
               ``baseline`` and ``baseline_after``, the cluster before the deployment and after the removal: {nodes:

@@ -435,19 +435,20 @@ def test_the_lines_node_image_is_the_base() -> None:
 
 
 @pytest.mark.parametrize(("clocks", "settings"), [("fast", FAST_CLOCKS), ("stock", {})])
-def test_the_facts_are_what_the_server_says(clocks: str, settings: Json) -> None:
+def test_the_facts_are_what_the_server_says(clocks: str, settings: Json, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version is asked for, not taken from the catalogue."""
 
     class Server:
         def server_version(self) -> str:
             return "v1.99.9"
 
-    kube: Any = Server()
+    monkeypatch.setattr("chaos.settings.timings_s", lambda kube: {"dns_ttl": 7} if kube is server else {})
+    kube: Any = (server := Server())
     cluster = made(kube)
     cluster.spec = ClusterSpec(LINE, clocks)
     facts = cluster.facts()
     assert (facts["kubernetes"], facts["line"], facts["nodes"]) == ("v1.99.9", LINE.name, ["worker"])
-    assert (facts["clocks"], facts["settings"]) == (clocks, settings)
+    assert (facts["clocks"], facts["settings"], facts["timings_s"]) == (clocks, settings, {"dns_ttl": 7})
 
 
 def test_a_lease_is_held_by_one() -> None:
