@@ -69,7 +69,8 @@ def fault_doubt(fault: FaultWindow, window: tuple[int, int] | None) -> str | Non
     what = fault_text(fault)
     inject, effect, heal = fault.at("inject"), fault.at("effect"), fault.at("heal")
     if inject is None:
-        return f"{what} has no record of its injection"
+        why = fault.detail("failed").get("error")
+        return f"{what} was never injected: {why}" if why else f"{what} has no record of its injection"
     if effect is None:
         seen = fault.detail("no_effect")
         return f"{what} was not seen to take effect" + (f": {seen}" if seen else "")

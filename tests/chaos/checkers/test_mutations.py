@@ -6,30 +6,47 @@ records are missing. What a history comes to from which one was taken is the las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-
 import pytest
 from histories import BASELINE, NAMESPACE, Story, edge, killed_pod, ns
+from mutating import (
+    Change,
+    all_of,
+    both,
+    fact,
+    gap,
+    key,
+    of,
+    op,
+    page,
+    reading,
+    shifted,
+    swapped,
+    told,
+    twice,
+    with_state,
+    without,
+    write,
+)
+from stateful_sets import SimulatedSet
+from test_consistency import sound as sound_keys
 
 from chaos.checkers import (
     Checker,
     Outcome,
     availability,
+    consistency,
     disruption_budget,
     durability,
     identity,
     judge,
+    ordering,
     quiescence,
     recovery,
     rescheduling,
 )
-from chaos.history import History, Record
+from chaos.history import History
 
 INVALID, UNKNOWN, VALID = Outcome.INVALID, Outcome.UNKNOWN, Outcome.VALID
-Pick = Callable[[Record], bool]
-Change = Callable[[list[Record]], list[Record]]
-
 DRAINED = {"kind": "Node", "name": "worker"}
 
 
@@ -44,11 +61,11 @@ def killed() -> Story:
         at_s = 10.1 + number / 2
         story.tell(at_s, "load", "op", type="invoke", intended_ns=ns(at_s), **common)
         story.tell(at_s + 0.02, "load", "op", type="ok", error=None, **common)
-    for page, ids in enumerate((range(40), range(40, 60))):
-        common = {"process": "verifier", "op": page, "f": "read_all"}
-        at_s = 40.5 + page / 10
-        story.tell(at_s, "verify", "op", type="invoke", intended_ns=ns(at_s), value={"page": page}, **common)
-        answer = {"page": page, "ids": list(ids), "last": page == 1}
+    for number, ids in enumerate((range(40), range(40, 60))):
+        common = {"process": "verifier", "op": number, "f": "read_all"}
+        at_s = 40.5 + number / 10
+        story.tell(at_s, "verify", "op", type="invoke", intended_ns=ns(at_s), value={"page": number}, **common)
+        answer = {"page": number, "ids": list(ids), "last": number == 1}
         story.tell(at_s + 0.05, "verify", "op", type="ok", value=answer, error=None, **common)
     return story
 
@@ -86,7 +103,15 @@ def moved() -> Story:
     return story.clocks("api:Pod", end_s=55).clocks("api:Node", end_s=55)
 
 
-HISTORIES = {"killed": killed, "drained": drained, "moved": moved}
+def in_order() -> Story:
+    """Web comes up to three, loses web-1 and is scaled down to one, a step each half second; then it is removed."""
+    web = SimulatedSet(versioned=False).scale(3).settle().wait(8).kill(1).settle().wait(8).scale(1).settle()
+    return web.story.fact("completed", True)
+
+
+HISTORIES = {
+    "killed": killed, "drained": drained, "moved": moved, "in_order": in_order, "keys": lambda: sound_keys().story
+}  # fmt: skip
 CHECKERS: dict[str, tuple[str, Checker]] = {
     "availability": ("killed", availability(error_ratio_max=0.05, gap_s_max=2)),
     "durability": ("killed", durability()),
@@ -94,113 +119,10 @@ CHECKERS: dict[str, tuple[str, Checker]] = {
     "quiescence": ("killed", quiescence()),
     "recovery": ("killed", recovery(after_fault_s_max=5)),
     "disruption_budget": ("drained", disruption_budget()),
+    "consistency": ("keys", consistency(lag_s_max=0)),
+    "ordering": ("in_order", ordering("web", kinds=("up", "down"))),
     "rescheduling": ("moved", rescheduling("web-1", moves=True)),
 }
-
-
-# What can be made wrong
-
-
-def without(pick: Pick) -> Change:
-    """The records that are picked were never written."""
-    return lambda records: [record for record in records if not pick(record)]
-
-
-def told(pick: Pick, **data: object) -> Change:
-    """The records that are picked say something else."""
-    return lambda records: [replace(r, data=r.data | data) if pick(r) else r for r in records]
-
-
-def with_state(pick: Pick, **state: object) -> Change:
-    """The objects that are picked are in another state."""
-    return lambda records: [replace(r, data=r.data | {"state": r["state"] | state}) if pick(r) else r for r in records]
-
-
-def shifted(pick: Pick, by_s: float) -> Change:
-    """The records that are picked were written earlier or later."""
-    return lambda records: [replace(r, time_ns=r.time_ns + ns(by_s)) if pick(r) else r for r in records]
-
-
-def twice(pick: Pick, after_s: float, **data: object) -> Change:
-    """The records that are picked come a second time, so many seconds later; ``data`` is different then."""
-
-    def again(record: Record) -> Record:
-        return replace(record, time_ns=record.time_ns + ns(after_s), data=record.data | data)
-
-    return lambda records: [*records, *(again(record) for record in records if pick(record))]
-
-
-def swapped(one: Pick, other: Pick) -> Change:
-    """Two records, the first of each kind of pick, in each other's place."""
-
-    def change(records: list[Record]) -> list[Record]:
-        (first, second) = (next(filter(pick, records)) for pick in (one, other))
-        times = {id(first): second.time_ns, id(second): first.time_ns}
-        return [replace(record, time_ns=times.get(id(record), record.time_ns)) for record in records]
-
-    return change
-
-
-def gap(source: str, from_s: float, to_s: float) -> Change:
-    """A source owns up to having been blind."""
-    gone = {"what": "watch", "from_ns": ns(from_s), "to_ns": ns(to_s)}
-    return lambda records: [*records, Record(ns(to_s), source, "gap", gone)]
-
-
-def both(*changes: Change) -> Change:
-    """One after the other."""
-
-    def change(records: list[Record]) -> list[Record]:
-        for each in changes:
-            records = each(records)
-        return records
-
-    return change
-
-
-def op(f: str | None, step: str | None = None, begin_s: float = 0, end_s: float = 99) -> Pick:
-    """Steps of operations that ask for ``f`` (None: for anything), invoked or ended within these seconds."""
-
-    def pick(record: Record) -> bool:
-        asked = record.kind == "op" and f in (None, record["f"]) and step in (None, record["type"])
-        return asked and ns(begin_s) <= record.time_ns < ns(end_s)
-
-    return pick
-
-
-def write(number: int, step: str | None = None) -> Pick:
-    """The steps of one insert."""
-    return lambda r: op("insert", step)(r) and r["value"] == number
-
-
-def of(uid: str, verb: str | None = None, begin_s: float = 0, end_s: float = 99) -> Pick:
-    """What the watches told of one object."""
-    return lambda r: (
-        r.kind == "object" and r["uid"] == uid and verb in (None, r["verb"]) and ns(begin_s) <= r.time_ns < ns(end_s)
-    )
-
-
-def reading(probe: str, pod: str, begin_s: float = 0, end_s: float = 99) -> Pick:
-    """The readings of a pod's DNS name or its marker."""
-    return lambda r: (
-        r.kind == "probe" and r["probe"] == probe and pod in r["target"] and ns(begin_s) <= r.time_ns < ns(end_s)
-    )
-
-
-def all_of(kind: str, begin_s: float = 0, end_s: float = 99) -> Pick:
-    """What the watches told of every object of a kind."""
-    return lambda r: r.kind == "object" and r["object"] == kind and ns(begin_s) <= r.time_ns < ns(end_s)
-
-
-def fact(name: str) -> Pick:
-    """One of the facts."""
-    return lambda r: r.kind == "fact" and r["name"] == name
-
-
-def page(number: int, ids: Iterable[int]) -> Change:
-    """A page of the verifying read holds other ids."""
-    answer = {"page": number, "ids": list(ids), "last": number == 1}
-    return told(lambda r: op("read_all", "ok")(r) and r["value"]["page"] == number, value=answer)
 
 
 ANSWERS = op("read", "ok", 20, 23)
@@ -410,6 +332,49 @@ MUTATIONS: dict[str, list[tuple[str, Change, Outcome, str]]] = {
             "no ready pod of the budget shop was evi",
         ),
     ],
+    "ordering": [
+        ("web-1 came before web-0 was ready", shifted(of("u2", "added"), -0.3), INVALID, "web-1"),
+        ("web-0 was never ready", with_state(of("u1"), ready=False), INVALID, "web-0"),
+        (
+            "web-1 was asked to go before web-2",
+            swapped(of("u3", "modified", 19), of("u4", "modified", 19)),
+            INVALID,
+            "web-1",
+        ),
+        ("web-2 never went", without(of("u3", "deleted")), INVALID, "web-2"),
+        ("web-1 was not there when web-2 came", without(of("u2", end_s=3)), INVALID, "web-2"),
+        ("the StatefulSet was not seen", without(all_of("StatefulSet")), UNKNOWN, "were not seen"),
+        ("nobody asked for fewer", without(all_of("StatefulSet", 19)), UNKNOWN, "web"),
+        ("nothing went", without(all_of("Pod", 19)), UNKNOWN, "no pod was seen to go that had to wait"),
+        ("a gap in the watch", gap("api:Pod", 1.2, 1.8), UNKNOWN, "may have missed something"),
+    ],
+    "consistency": [
+        (
+            "a read went back",
+            told(key("a", 60, "read"), value={"key": "a", "version": 59}),
+            INVALID,
+            "a newer one had been acknowledged",
+        ),
+        (
+            "a read found nothing",
+            told(key("a", 60, "read"), value={"key": "a", "version": None}),
+            INVALID,
+            "read nothing",
+        ),
+        (
+            "two reads in each other's place",
+            swapped(key("a", 60, "read"), key("a", 62, "read")),
+            UNKNOWN,
+            "without an invocation",
+        ),
+        ("nobody wrote what was read", without(key("a", 60, "write", None)), INVALID, "of which no write"),
+        ("a failed write was read", told(key("a", 60, "write"), type="fail"), INVALID, "of which no write"),
+        ("a write was sent after it was read", shifted(key("a", 60, "write", None), 0.2), INVALID, "of which no write"),
+        ("one key, two writers", told(key("a", 60, "write", None), process="b"), UNKNOWN, "a"),
+        ("an answer without its question", without(key("a", 60, "write", "invoke")), UNKNOWN, "without an invocation"),
+        ("nobody read", without(op("read")), UNKNOWN, "only 0 reads could have shown an older version"),
+        ("nobody read after the fault", without(op("read", None, 20)), UNKNOWN, "after the first injection"),
+    ],
     "rescheduling": [
         (
             "it was ready only after its node was open",
@@ -470,3 +435,15 @@ def test_no_record_can_be_taken_out_of_a_closed_history(name: str) -> None:
     for place in sorted(set(places.values())):
         (verdict,) = judge(History(records[:place] + records[place + 1 :]), [checker])
         assert verdict.outcome is not Outcome.VALID, f"without {records[place]}: {verdict.summary}"
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKERS if name != "identity"])
+def test_a_fault_that_found_no_target_shows_nothing(name: str) -> None:
+    """UNKNOWN, and why it was never injected is told; a pod that no fault replaced is identity's own finding."""
+    history, checker = CHECKERS[name]
+    story = HISTORIES[history]()
+    story.without(lambda r: r.kind == "fault")
+    failed = {"fault": "kill_pod", "id": "0", "edge": "failed", "target": {}, "detail": {"error": "there is no pod x"}}
+    (verdict,) = judge(story.tell(20, "harness", "fault", **failed).history(), [checker])
+    assert verdict.outcome is UNKNOWN, verdict
+    assert "kill_pod was never injected: there is no pod x" in verdict.summary
