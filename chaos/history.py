@@ -46,13 +46,13 @@ Linux host share. The kinds and their fields:
               PersistentVolume {phase, claim: {namespace, name, uid}, storage_class, node (the only one it can be used
               on, or None), reclaim, deleting}; Lease {holder, renewed_at, transitions}; Job {completions, active,
               succeeded, failed, ended (Complete | Failed | None)};
-              Node {ready, unschedulable, taints: ["key=value:effect"]};
+              Node {ready, unschedulable, taints: ["key=value:effect"], labels};
               Service {type, cluster_ip (None: headless), selector, publish_not_ready, affinity (None | ClientIP)};
               EndpointSlice {service, endpoints: [{ip, pod, pod_uid, ready, serving, terminating}]};
               Deployment, StatefulSet, DaemonSet, ReplicaSet {replicas, ready_replicas, updated_replicas, generation,
               observed_generation, selector, as it is written}; also Deployment {strategy: {type, max_surge,
               max_unavailable}, min_ready_s}, StatefulSet {pod_management_policy, update_strategy, partition,
-              max_unavailable, current_revision, update_revision, service_name, min_ready_s};
+              first_ordinal, max_unavailable, current_revision, update_revision, service_name, min_ready_s};
               Event {reason, message, type, count, at, about: {kind, name}}, ``at`` the last time in the cluster's own
               wall clock.
 ``probe``     one reading, sent and answered between ``send_ns`` and ``receive_ns``: ``probe``, ``target``, ``value``,

@@ -162,6 +162,7 @@ def _node(raw: dict[str, Any]) -> dict[str, Json]:
         "ready": conditions.get("Ready") == "True",
         "unschedulable": bool(spec.get("unschedulable")),
         "taints": sorted(f"{t['key']}={t.get('value') or ''}:{t['effect']}" for t in taints),
+        "labels": (raw.get("metadata") or {}).get("labels") or {},
     }
 
 
@@ -228,6 +229,7 @@ def _stateful_set(raw: dict[str, Any]) -> dict[str, Json]:
     strategy = spec.get("updateStrategy") or {}
     return _workload(raw) | {
         "pod_management_policy": spec.get("podManagementPolicy"),
+        "first_ordinal": (spec.get("ordinals") or {}).get("start") or 0,
         "update_strategy": strategy.get("type"),
         "partition": (strategy.get("rollingUpdate") or {}).get("partition") or 0,
         "max_unavailable": (strategy.get("rollingUpdate") or {}).get("maxUnavailable"),

@@ -14,6 +14,7 @@ from chaos.checkers.evidence import (
     stack_end,
     stack_namespace,
 )
+from chaos.checkers.spans import overlaps, spans_told
 from chaos.checkers.stack_watch import is_ready, workload_of
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json, Record
@@ -39,17 +40,18 @@ class DisruptionBudgets:
         for budget in budgets:
             budget.follow()
         sources = {record.source for record in history.objects("Pod")}
-        begin = history.begin_ns
-        blind = lost_records(history, "object") + blind_spots(history, sources, begin, stack_end(history))
+        lost = lost_records(history, "object")
+        blind = lost + blind_spots(history, sources, history.begin_ns, stack_end(history))
         findings = [text for budget in budgets for text in budget.findings]
         doubts = blind + fault_doubts(history) + [text for budget in budgets for text in budget.doubts()]
         if not budgets:
             doubts.append("the stack has no PodDisruptionBudget")
         refused = sum(int(fault.detail("injected").get("refused_evictions") or 0) for fault in history.faults())
         evidence: dict[str, Json] = {"refused_evictions": refused, "budgets": [budget.to_json() for budget in budgets]}
-        if findings and not blind:
+        if findings and not lost:
             return Verdict(self.name, Outcome.INVALID, "; ".join(findings[:3]), evidence, tuple(findings))
         if doubts:
+            findings += [text for budget in budgets for text in budget.uncertain]
             return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts), evidence, tuple(findings))
         summary = "; ".join(budget.summary() for budget in budgets) + f"; {refused} evictions were refused"
         return Verdict(self.name, Outcome.VALID, summary, evidence)
@@ -79,9 +81,9 @@ class _Budget:
         self.findings: list[str] = []
         self.uncertain: list[str] = []
         self.picture = _Picture()
-        self.floor: int | None = None
         self.least: int | None = None
         self.drains: list[_Drain] = []
+        self.gaps = spans_told(history.of("gap"), {record.source for record in history.objects("Pod")})
 
     def follow(self) -> None:
         """Go through the pods' records in their order, and count the ready ones at each eviction."""
@@ -99,18 +101,17 @@ class _Budget:
             uid = str(record["uid"])
             lost = self.picture.see(record)
             ready = len(self.picture.ready)
-            if self.floor is not None:
+            if self.drains:
                 self.least = ready if self.least is None else min(self.least, ready)
             if lost and drain_of.get(uid, len(begins)) < len(self.drains) and _leaves(record):
                 self.drains[drain_of[uid]].evicted += 1
-                self._judge(record, ready, other_ns)
+                self._judge(record, ready, self.drains[-1].floor, other_ns)
             elif lost:
                 other_ns = record.time_ns
 
     def _begin(self, at_ns: int) -> None:
-        self.drains.append(_Drain(len(self.picture.ready)))
-        if self.floor is None:
-            self.floor = self._floor(sum(self._wanted(workload, at_ns) for workload in self.picture.workloads))
+        wanted = sum(self._wanted(workload, at_ns) for workload in self.picture.workloads)
+        self.drains.append(_Drain(len(self.picture.ready), self._floor(wanted)))
 
     def _wanted(self, workload: str, at_ns: int) -> int:
         """How many pods a workload was to have then."""
@@ -128,16 +129,18 @@ class _Budget:
             least = 1  # what the API server takes where neither is written
         return _part(least, expected) if least is not None else max(0, expected - _part(most, expected))
 
-    def _judge(self, record: Record, ready: int, other_ns: float) -> None:
-        floor = self.floor or 0
+    def _judge(self, record: Record, ready: int, floor: int, other_ns: float) -> None:
         if ready >= floor:
             return
+        at, lag_ns = record.time_ns, LAG_S * NS_PER_S
         text = (
-            f"the eviction of {record['name']} left {self.name} {ready} ready pods, its floor is {floor}, "
-            f"{moment(self.history, record.time_ns)}"
+            f"the eviction of {record['name']} ({record['uid']}) left {self.name} {ready} ready pods, its floor is "
+            f"{floor}, {moment(self.history, at)}"
         )
-        if record.time_ns - other_ns <= LAG_S * NS_PER_S:
+        if at - other_ns <= lag_ns:
             self.uncertain.append(f"{text}; another pod had died shortly before")
+        elif overlaps(self.gaps, at - lag_ns, at):
+            self.uncertain.append(f"{text}; the watch may have missed a pod that became ready shortly before")
         else:
             self.findings.append(text)
 
@@ -146,11 +149,11 @@ class _Budget:
         tried = [drain for drain in self.drains if drain.evicted]
         if not tried:
             return [*self.uncertain, f"no ready pod of the budget {self.name} was evicted"]
-        if any(drain.evicted > drain.before - (self.floor or 0) for drain in tried):
+        if any(drain.evicted > drain.before - drain.floor for drain in tried):
             return self.uncertain
         weak = [
             f"{drain.evicted} evictions could not break the budget {self.name}: {drain.before} pods were ready, "
-            f"its floor is {self.floor}"
+            f"its floor is {drain.floor}"
             for drain in tried
         ]
         return [*self.uncertain, *weak]
@@ -161,13 +164,14 @@ class _Budget:
 
     def summary(self) -> str:
         """A sentence on what was left of it."""
-        return f"{self.name} kept {self.least} ready pods (floor {self.floor}) while {self._evicted} were evicted"
+        floors = ", then ".join(dict.fromkeys(str(drain.floor) for drain in self.drains))
+        return f"{self.name} kept {self.least} ready pods (floor {floors}) while {self._evicted} were evicted"
 
     def to_json(self) -> dict[str, Json]:
         """The budget's row in the evidence."""
         return {
             "budget": self.name,
-            "floor": self.floor,
+            "floor": self.drains[-1].floor if self.drains else None,
             "ready_before": self.drains[0].before if self.drains else 0,
             "ready_least": self.least,
             "evicted": self._evicted,
@@ -176,9 +180,10 @@ class _Budget:
 
 @dataclass
 class _Drain:
-    """One fault that evicts: how many of the budget's pods were ready when it began, and how many it took."""
+    """One fault that evicts: how many of the budget's pods were ready, how many had to stay, how many it took."""
 
     before: int
+    floor: int
     evicted: int = 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chaos.checkers.evidence import fault_doubts, fault_text, lost_records, moment
 from chaos.checkers.verdict import Outcome, Verdict
-from chaos.history import History, Json, without_generated_suffix
+from chaos.history import FaultWindow, History, Json, without_generated_suffix
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class Quiescence:
             if fault.at("inject") is not None and fault.at("healed") is None and not untold
         ]
         load = history.sources_of("op")
-        doubts = missing + uncounted + untold + _unclosed(history, load) + fault_doubts(history)
+        doubts = (
+            missing + _read_too_early(history) + uncounted + untold + _unclosed(history, load) + fault_doubts(history)
+        )
         evidence: dict[str, Json] = {
             "load_processes": sorted(load),
             "faults": len(history.faults()),
@@ -61,6 +63,19 @@ def quiescence() -> Quiescence:
     A system pod that a controller replaced under a generated name counts as the same pod.
     """
     return Quiescence()
+
+
+def _read_too_early(history: History) -> list[str]:
+    """Why the baseline after the run says nothing: a fault or the stack was still there when it was read."""
+    read = [record.time_ns for record in history.of("fact") if record.get("name") == "baseline_after"]
+    removal = [r.time_ns for r in history.of("phase") if (r["name"], r["edge"]) == ("remove", "begin")]
+    if not read or (removal and read[-1] >= max(removal) and all(read[-1] >= _over(f) for f in history.faults())):
+        return []
+    return ["the baseline after the run was not read after the last fault's healing and the stack's removal"]
+
+
+def _over(fault: FaultWindow) -> int:
+    return fault.records[-1].time_ns
 
 
 def _uncounted(before: dict[str, Json], after: dict[str, Json]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from chaos.checkers.evidence import (
@@ -16,6 +17,7 @@ from chaos.checkers.evidence import (
     no_window,
     stack_namespace,
 )
+from chaos.checkers.seats import takes_pods
 from chaos.checkers.stack_watch import is_ready
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import FaultWindow, History, Json, Record
@@ -23,6 +25,9 @@ from chaos.history import FaultWindow, History, Json, Record
 LEAST_WAIT_S = 10.0
 """How long a pod must be seen refused by the scheduler: longer than that waits at most before it looks again at a pod
 for which something has changed (podMaxBackoffSeconds of kube-scheduler's configuration, 10 s)."""
+
+NO_ROOM = re.compile(r"Insufficient|Too many pods|free ports")
+"""How the scheduler says that a node has no room (kube-scheduler's plugins NodeResourcesFit and NodePorts)."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class Rescheduling:
 def rescheduling(pod: str, moves: bool) -> Rescheduling:
     """A StatefulSet's pod whose node is drained moves, or it waits, as its volume allows.
 
-    With ``moves`` it becomes ready on another node while its own is still cordoned, and stays there. Without, the
+    With ``moves`` it becomes ready on another node while its own is still cordoned, and stays there; where it does not,
+    that is INVALID if another node was open and the scheduler did not say that a node has no room. Without, the
     scheduler refuses it, for ten seconds at least, until its node is open again, and it becomes ready there. ValueError
     without a name.
 
@@ -158,7 +164,7 @@ class _Case:
             where = f"{self.pod} was put on {node} {moment(self.history, placed.time_ns)}"
             self._elsewhere(where, ready_s)
         else:
-            self._waiting(placed, waited_s, ready_s)
+            self._waiting(placed, waited_s, ready_s, until)
 
     def _elsewhere(self, where: str, ready_s: float | None) -> None:
         if not self.checker.moves:
@@ -168,7 +174,7 @@ class _Case:
         else:
             self.summary = f"{where} and was ready there {-ready_s:.1f} s before {self.node} was opened again"
 
-    def _waiting(self, placed: Record | None, waited_s: float, ready_s: float | None) -> None:
+    def _waiting(self, placed: Record | None, waited_s: float, ready_s: float | None, until: int) -> None:
         """The pod was put on no node, or on its old one."""
         refused = f"{self.pod} was refused by the scheduler for {waited_s:.1f} s"
         if placed is not None and placed.time_ns < self.heal and not self.doubts:
@@ -176,11 +182,48 @@ class _Case:
         elif waited_s < LEAST_WAIT_S:
             self.doubts.append(f"{refused}, which must be {LEAST_WAIT_S:g} s to tell: hold the drain longer")
         elif self.checker.moves and not self.doubts:
-            self.findings.append(f"{refused} and did not move, though another node was open to it")
+            self._judge_room(refused, until)
         elif ready_s is None:
             self.doubts.append(f"{self.pod} was not seen ready on {self.node} again")
         else:
             self.summary = f"{refused}, until {self.node} was opened again, and was ready there {ready_s:.1f} s later"
+
+    def _judge_room(self, refused: str, until: int) -> None:
+        """A pod that was to move and did not: its stack's doing only where another node was open and had room."""
+        told = [
+            str((record.get("state") or {}).get("message"))
+            for record in self.history.objects("Event")
+            if self.inject <= record.time_ns <= until and _refuses(record, self.pod)
+        ]
+        nodes = self._open_nodes(until)
+        self.evidence |= {"open_nodes": nodes, "scheduler_said": told[-1] if told else None}
+        if not nodes:
+            self.doubts.append(f"{refused}, and no other node was open to it all that time")
+        elif not told:
+            self.doubts.append(f"{refused}, and why was not seen: the nodes may have had no room")
+        elif full := next((text for text in told if NO_ROOM.search(text)), None):
+            self.doubts.append(f"{refused}, and a node may have had no room: {full}")
+        else:
+            where = " and ".join(nodes)
+            self.findings.append(f"{refused} and did not move, though {where} could take pods; it said: {told[-1]}")
+
+    def _open_nodes(self, until: int) -> list[str]:
+        """The other nodes that took pods from the effect of the drain until then."""
+        able: dict[str, bool] = {}
+        for record in self.history.objects("Node"):
+            name, takes = str(record["name"]), record["verb"] != "deleted" and takes_pods(record.get("state") or {})
+            if record.time_ns <= self.effect:
+                able[name] = takes
+            elif record.time_ns <= until:
+                able[name] = able.get(name, False) and takes
+        return sorted(name for name, is_able in able.items() if is_able and name != self.node)
+
+
+def _refuses(event: Record, pod: str) -> bool:
+    """Whether an event tells that the scheduler found no node for a pod."""
+    state = event.get("state") or {}
+    about = state.get("about") or {}
+    return state.get("reason") == "FailedScheduling" and (about.get("kind"), about.get("name")) == ("Pod", pod)
 
 
 def _node(pod: Record) -> str | None:

@@ -52,8 +52,8 @@ class Story:
         return self
 
     def fact(self, name: str, value: Json) -> Self:
-        """Add a fact."""
-        return self.tell(0, "harness", "fact", name=name, value=value)
+        """Add a fact, told at the beginning; only the baseline after the run is told at its end."""
+        return self.tell(45 if name == "baseline_after" else 0, "harness", "fact", name=name, value=value)
 
     def op(
         self,

@@ -251,10 +251,11 @@ def test_a_node() -> None:
     """Taints in one order whatever the API's, with an empty value where there is none."""
     taints = [{"key": "z", "effect": "NoExecute"}, {"key": "a", "value": "b", "effect": "NoSchedule"}]
     conditions = [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "False"}]
-    raw = {"metadata": {}, "spec": {"unschedulable": True, "taints": taints}, "status": {"conditions": conditions}}
-    kept = {"ready": True, "unschedulable": True, "taints": ["a=b:NoSchedule", "z=:NoExecute"]}
+    spec, labels = {"unschedulable": True, "taints": taints}, {"zone": "a"}
+    raw = {"metadata": {"labels": labels}, "spec": spec, "status": {"conditions": conditions}}
+    kept = {"ready": True, "unschedulable": True, "taints": ["a=b:NoSchedule", "z=:NoExecute"], "labels": labels}
     assert state_of("Node", raw) == kept
-    assert state_of("Node", {"metadata": {}}) == {"ready": False, "unschedulable": False, "taints": []}
+    assert state_of("Node", {"metadata": {}}) == {"ready": False, "unschedulable": False, "taints": [], "labels": {}}
 
 
 def test_services() -> None:
@@ -325,6 +326,7 @@ def test_how_a_stateful_set_orders_its_pods() -> None:
         "pod_management_policy": "OrderedReady",
         "update_strategy": "RollingUpdate",
         "partition": 2,
+        "first_ordinal": 0,
         "max_unavailable": None,
         "current_revision": "web-1",
         "update_revision": "web-2",
@@ -333,6 +335,8 @@ def test_how_a_stateful_set_orders_its_pods() -> None:
     }
     assert {key: state[key] for key in kept} == kept
     assert state_of("StatefulSet", {"metadata": {}})["partition"] == 0
+    assert state_of("StatefulSet", {"metadata": {}})["first_ordinal"] == 0
+    assert state_of("StatefulSet", {"metadata": {}, "spec": {"ordinals": {"start": 5}}})["first_ordinal"] == 5
 
 
 def test_a_daemon_set() -> None:

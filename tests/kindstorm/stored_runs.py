@@ -38,6 +38,7 @@ def store(
         for number, name in enumerate(("before", "fault", "recover", "after"), start=1):
             writer.write("phase", time_ns=number * 10 * SECOND, name=name, edge="begin")
             writer.write("phase", time_ns=(number + 1) * 10 * SECOND, name=name, edge="end")
+        writer.write("phase", time_ns=50 * SECOND, name="remove", edge="begin")
         for step, edge in enumerate(("inject", "injected", "effect", "heal", "healed") if fault else ()):
             target = {"kind": "Pod", "name": "web-1"}
             writer.write(

@@ -74,7 +74,7 @@ def test_an_eviction_below_the_floor_is_invalid_and_named() -> None:
     verdict = judged(story)
     assert verdict.outcome is Outcome.INVALID
     assert verdict.findings == (
-        "the eviction of shop-b left shop 2 ready pods, its floor is 3, "
+        "the eviction of shop-b (b) left shop 2 ready pods, its floor is 3, "
         "1.00 s after the injection of drain_node on Node worker",
     )
 
@@ -152,6 +152,23 @@ def test_a_broken_floor_in_a_gap_is_not_certain() -> None:
     verdict = judged(story)
     assert verdict.outcome is Outcome.UNKNOWN
     assert len(verdict.findings) == 1
+
+
+@pytest.mark.parametrize("gap", [(12, 13), (30, 31)])
+def test_a_gap_elsewhere_leaves_a_broken_floor_as_it_is(gap: tuple[float, float]) -> None:
+    """What was seen long after it, or before it, is certain."""
+    story = goes(goes(drained("a", "b"), 20.1, "a"), 21, "b").gap("api:Pod", *gap)
+    assert judged(story).outcome is Outcome.INVALID
+
+
+def test_the_floor_is_that_of_each_drain() -> None:
+    """A workload that was made smaller between two drains has another floor in the second one."""
+    story = twice(24, 24.5).seen(3, "Deployment", "shop", "d", {"replicas": 4})
+    assert judged(story).outcome is Outcome.INVALID
+    story.seen(22, "Deployment", "shop", "d", {"replicas": 3})
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.UNKNOWN, verdict.summary
+    assert "1 evictions could not break the budget shop: 3 pods were ready, its floor is 2" in verdict.summary
 
 
 def test_what_happens_elsewhere_or_later_does_not_count() -> None:

@@ -311,7 +311,7 @@ MUTATIONS: dict[str, list[tuple[str, Change, Outcome, str]]] = {
             "the second eviction did not wait",
             swapped(of("x"), of("b", "modified")),
             INVALID,
-            "the eviction of shop-b left shop 2 ready pods, its floor is 3",
+            "the eviction of shop-b (b) left shop 2 ready pods, its floor is 3",
         ),
         (
             "the successor was not ready",

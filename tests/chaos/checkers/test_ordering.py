@@ -11,7 +11,7 @@ import pytest
 from histories import NAMESPACE
 from hypothesis import given
 from hypothesis import strategies as st
-from stateful_sets import ORDERED, PARALLEL, SLIPS, SimulatedSet
+from stateful_sets import ORDERED, PARALLEL, SLIPS, SimulatedPod, SimulatedSet
 
 from chaos.checkers import Outcome, Verdict, judge, ordering
 from chaos.history import History, Record
@@ -153,6 +153,19 @@ def test_scaling_goes_before_other_deletions() -> None:
     verdict = judged(web.wait(1).progress(0).settle())
     assert verdict.outcome is Outcome.INVALID
     assert verdict.findings[0].startswith("web-0 (u1) was deleted, and web-2 (u3) was to go")
+
+
+def test_ordinals_may_begin_elsewhere() -> None:
+    """Of a set that starts at 5 nobody waits for an ordinal 4."""
+    for ready_first, outcome in ((True, Outcome.VALID), (False, Outcome.INVALID)):
+        web = SimulatedSet()
+        web.pods = {5: SimulatedPod("u5", "r1"), 6: SimulatedPod("u6", "r1")}
+        web._record("StatefulSet", "web", "set", "added", {"replicas": 2, "first_ordinal": 5})
+        web._tell(5, "added")
+        web.wait(1).pods[5].ready = ready_first
+        web._tell(5)
+        web.wait(1)._tell(6, "added")
+        assert judged(web).outcome is outcome
 
 
 NOTHING = SimulatedSet

@@ -26,6 +26,13 @@ def node(**changed: Json) -> dict[str, Json]:
     return {"worker": BASELINE["nodes"]["worker"] | changed}
 
 
+def baseline_read(story: Story, at_s: float) -> Story:
+    """The baseline after the run was read at this time; a fault was healed at 42.3 s."""
+    story.fault("late", {"kind": "Node", "name": "worker"}, 42, 42.2 if at_s > 42 else 41.5)
+    story.without(lambda r: r.get("name") == "baseline_after")
+    return story.tell(at_s, "harness", "fact", name="baseline_after", value=BASELINE)
+
+
 def uncounted() -> dict[str, Json]:
     """A baseline for which nobody counted the escaped packets."""
     return {key: value for key, value in BASELINE.items() if key != "escaped_packets"}
@@ -130,6 +137,9 @@ def test_a_harness_that_was_cut_off_left_the_healing_open() -> None:
         (lambda s: s.fact("baseline_after", uncounted()), "were not counted before and after"),
         (lambda s: s.fact("baseline", uncounted()), "were not counted before and after"),
         (lambda s: s.fact("baseline_after", BASELINE | {"escaped_packets": 6}), "went down from 7 to 6"),
+        (lambda s: baseline_read(s, 42.1), "the baseline after the run was not read after the last fault's healing"),
+        (lambda s: baseline_read(s, 41.9), "not read after the last fault's healing and the stack's removal"),
+        (lambda s: s.without(lambda r: r.kind == "phase" and r["name"] == "remove"), "and the stack's removal"),
         (lambda s: s.without(lambda r: r.kind == "op"), "no load process was recorded"),
         (lambda s: s.gap("api:Pod", 33, None), "api:Pod saw nothing (watch) from 13.00 s after the injection"),
         (lambda s: s.without(edge("effect")), "not seen to take effect"),

@@ -20,6 +20,8 @@ def drain(heal_s: float = 39) -> Story:
     story.fault("drain_node", DRAINED, heal_s=heal_s)
     for at_s, cordoned in ((0, False), (20.02, True), (heal_s + 0.05, False)):
         story.seen(at_s, "Node", "worker", "node-a", {"unschedulable": cordoned})
+    for at_s, name, taints in ((0, "worker2", []), (0, "entry", ["kindstorm.dev/entry=:NoSchedule"])):
+        story.seen(at_s, "Node", name, name, {"ready": True, "unschedulable": False, "taints": taints})
     story.pod(1, "web-1", "web-1-a", "added", ready=False).pod(2, "web-1", "web-1-a")
     story.pod(20.1, "web-1", "web-1-a", deleting=True).pod(20.15, "web-1", "web-1-a", "deleted", ready=False)
     return story.clocks("api:Pod", end_s=55).clocks("api:Node", end_s=55)
@@ -32,10 +34,21 @@ def moved(ready_s: float = 24, node: str = "worker2", heal_s: float = 39) -> Sto
     return story.pod(52, "web-1", "web-1-b", "deleted", ready=False, node=node)
 
 
-def waited(put_s: float = 39.3, node: str = "worker", heal_s: float = 39) -> Story:
+CONFLICT = "0/3 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity"
+
+
+def said(story: Story, message: str, pod: str = "web-1", at_s: float = 20.3) -> Story:
+    """Add what the scheduler said of a pod."""
+    state = {"reason": "FailedScheduling", "message": message, "about": {"kind": "Pod", "name": pod}}
+    return story.seen(at_s, "Event", f"{pod}.{at_s}", f"e{at_s}{pod}", state)
+
+
+def waited(put_s: float = 39.3, node: str = "worker", heal_s: float = 39, message: str = CONFLICT) -> Story:
     """web-1 is refused at 20.3 s, put on ``node`` at ``put_s`` and ready there two seconds later."""
     story = drain(heal_s).pod(20.16, "web-1", "web-1-b", "added", ready=False, node=None)
     story.pod(20.3, "web-1", "web-1-b", ready=False, node=None, unschedulable=True)
+    if message:
+        said(story, message)
     story.pod(put_s, "web-1", "web-1-b", ready=False, node=node).pod(put_s + 2, "web-1", "web-1-b", node=node)
     return story.pod(52, "web-1", "web-1-b", "deleted", ready=False, node=node)
 
@@ -47,7 +60,13 @@ def judged(story: Story, moves: bool) -> Verdict:
 
 def of_node(record: Record) -> bool:
     """Picks what was seen of the drained node."""
-    return record.kind == "object" and record["object"] == "Node"
+    return record.kind == "object" and record["name"] == "worker"
+
+
+def other(story: Story, at_s: float, verb: str = "modified", **state: object) -> Story:
+    """Add what became of the other node."""
+    whole = {"ready": True, "unschedulable": False, "taints": []} | state
+    return story.seen(at_s, "Node", "worker2", "worker2", whole, verb)
 
 
 def since(at_s: float) -> Callable[[Record], bool]:
@@ -95,6 +114,9 @@ def test_a_pod_that_waited_is_valid() -> None:
         (waited(30), True, "web-1 was put on worker while that was cordoned"),
         (waited(), True, "web-1 was refused by the scheduler for 18.7 s and did not move"),
         (waited().without(since(39)), True, "web-1 was refused by the scheduler for 18.7 s and did not move"),
+        (waited(), True, f"though worker2 could take pods; it said: {CONFLICT}"),
+        (said(waited(), "Insufficient", "web-2"), True, "though worker2 could take pods"),
+        (said(waited(), "Insufficient", at_s=10), True, "though worker2 could take pods"),
         (moved().pod(47, "web-1", "web-1-c", "added"), True, "web-1 was replaced once more, 27.00 s after"),
         (waited().pod(47, "web-1", "web-1-c", "added"), False, "web-1 was replaced once more"),
         (moved().gap("api:Pod", 30, 31), False, "web-1 was put on worker2"),
@@ -130,6 +152,16 @@ def test_the_contrary_is_invalid_and_named(story: Story, moves: bool, finding: s
         (waited(25.5, heal_s=25), True, "refused by the scheduler for 4.7 s, which must be 10 s to tell"),
         (waited().without(lambda r: bool((r.get("state") or {}).get("unschedulable")) and r.get("uid") == "web-1-b"),
          False, "refused by the scheduler for 0.0 s"),
+        (waited().without(lambda r: r.get("name") == "worker2"), True, "no other node was open to it all that time"),
+        (other(waited(), 30, ready=False), True, "no other node was open to it all that time"),
+        (other(waited(), 30, unschedulable=True), True, "no other node was open to it all that time"),
+        (other(waited(), 10, taints=["a=b:NoExecute"]), True, "no other node was open to it all that time"),
+        (other(waited(), 10, "deleted"), True, "no other node was open to it all that time"),
+        (waited().without(lambda r: r.get("name") == "worker2").seen(30, "Node", "worker4", "n", {"ready": True}), True,
+         "no other node was open to it all that time"),
+        (waited(message=""), True, "and why was not seen: the nodes may have had no room"),
+        (waited(message="0/3 nodes are available: 1 Insufficient cpu"), True, "a node may have had no room: 0/3"),
+        (said(waited(), "1 Too many pods", at_s=30), True, "a node may have had no room: 1 Too many pods"),
         (waited().without(since(39)), False, "web-1 was not seen ready on worker again"),
         (waited().without(since(41)), False, "web-1 was not seen ready on worker again"),
         (moved().gap("api:Pod", 30, 31), True, "api:Pod may have missed something"),
