@@ -91,14 +91,21 @@ def fault_doubts(history: History) -> list[str]:
     return [doubt for doubt in (fault_doubt(fault, window) for fault in faults) if doubt]
 
 
-def blind_spots(history: History, sources: Collection[str], begin_ns: int, end_ns: int) -> list[str]:
-    """Where these sources say that they may have missed something between two times, a sentence each."""
+def blind_spots(
+    history: History, sources: Collection[str], begin_ns: int, end_ns: int, *, late: bool = True
+) -> list[str]:
+    """Where these sources may have missed something between two times, or told it late, a sentence each.
+
+    A watch that was taken up again missed nothing, but the times of its records there are not those of what they tell.
+    Who places them by the store's revision instead (:mod:`chaos.checkers.publication`) asks without what is ``late``.
+    """
     found = []
-    for gap in history.of("gap"):
+    for gap in (*history.of("gap"), *(history.of("resumed") if late else ())):
         until = gap.get("to_ns")
         if gap.source in sources and gap["from_ns"] <= end_ns and (until is None or until >= begin_ns):
             lasted = "for the rest of the run" if until is None else f"for {(until - gap['from_ns']) / NS_PER_S:.2f} s"
-            found.append(f"{gap.source} may have missed something from {moment(history, gap['from_ns'])} on, {lasted}")
+            did = "may have missed something" if gap.kind == "gap" else "told late what happened"
+            found.append(f"{gap.source} {did} from {moment(history, gap['from_ns'])} on, {lasted}")
     return found
 
 

@@ -204,7 +204,7 @@ class _Case:
         """Compare with the budgets. A watch that may have missed something decides nothing."""
         until = self.end if self.whole is None or self.whole[1] is None else self.whole[1]
         blind = lost_records(self.history, "object")
-        blind += blind_spots(self.history, self.watch.sources, self.inject, until)
+        blind += blind_spots(self.history, self.watch.sources, self.inject, until, late=False)
         if blind:
             self.doubts += blind
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from histories import NAMESPACE, Story, edge, killed_pod, ns
 
-from chaos.checkers import Outcome, Verdict, recovery
+from chaos.checkers import Outcome, Verdict, identity, recovery
 from chaos.history import History, Json, Record
 
 
@@ -366,6 +366,20 @@ def test_a_watch_that_tells_late_is_placed_by_the_revision() -> None:
     told = recovery(5).check(History(sorted(late, key=lambda record: record.time_ns)))
     assert told.outcome is Outcome.VALID
     assert told.evidence["faults"][0]["whole_after_fault_ms"] == [2050, 2150]
+
+
+def test_a_watch_that_was_taken_up_again_decides_as_before() -> None:
+    """It missed nothing, and what it told late is placed by the revision; who goes by its times is in doubt."""
+    story = killed_pod()
+    blind = {"what": "watch Pod", "from_ns": ns(20.5), "to_ns": ns(21.5)}
+    story.tell(21.5, "api:Pod", "resumed", **blind)
+    assert judged(story).outcome is Outcome.VALID
+    by_time = identity("web-*", dns_s_max=5).check(story.history())
+    assert by_time.outcome is Outcome.UNKNOWN
+    assert (
+        "api:Pod told late what happened from 0.50 s after the injection of kill_pod on Pod web-1 on, for 1.00 s"
+        in (by_time.summary)
+    )
 
 
 def witnessed(story: Story, at_s: float, error_s: float = 0.002, **other: Json) -> Story:
