@@ -114,6 +114,26 @@ def all_of(kind: str, begin_s: float = 0, end_s: float = 99) -> Pick:
     return lambda r: r.kind == "object" and r["object"] == kind and ns(begin_s) <= r.time_ns < ns(end_s)
 
 
+def asked(target: str, begin_s: float = 0, end_s: float = 99) -> Pick:
+    """The readings of one name."""
+    return lambda r: r.kind == "probe" and r["target"] == target and ns(begin_s) <= r.time_ns < ns(end_s)
+
+
+def answered(pod: str, begin_s: float = 0) -> Pick:
+    """The clients' answers that name a pod."""
+    return lambda r: op(None, "ok", begin_s)(r) and r["value"].get("pod") == pod
+
+
+def ran(uid: str, event: str) -> Pick:
+    """What the nodes told of a pod's containers."""
+    return lambda r: r.kind == "runtime" and (r["pod_uid"], r["event"]) == (uid, event)
+
+
+def everything(uid: str) -> Pick:
+    """What the watches and the nodes told of a pod."""
+    return lambda r: uid in (r.get("uid"), r.get("pod_uid"))
+
+
 def fact(name: str) -> Pick:
     """One of the facts."""
     return lambda r: r.kind == "fact" and r["name"] == name

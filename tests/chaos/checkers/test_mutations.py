@@ -7,17 +7,25 @@ records are missing. What a history comes to from which one was taken is the las
 from __future__ import annotations
 
 import pytest
+import test_at_most_one
+import test_dns
+import test_load_balance
+import test_placement
 from histories import BASELINE, NAMESPACE, Story, edge, killed_pod, ns
 from mutating import (
     Change,
     all_of,
+    answered,
+    asked,
     both,
+    everything,
     fact,
     gap,
     key,
     of,
     op,
     page,
+    ran,
     reading,
     shifted,
     swapped,
@@ -33,13 +41,17 @@ from test_consistency import sound as sound_keys
 from chaos.checkers import (
     Checker,
     Outcome,
+    at_most_one,
     availability,
     consistency,
     disruption_budget,
+    dns,
     durability,
     identity,
     judge,
+    load_balance,
     ordering,
+    placement,
     quiescence,
     recovery,
     rescheduling,
@@ -110,8 +122,16 @@ def in_order() -> Story:
 
 
 HISTORIES = {
-    "killed": killed, "drained": drained, "moved": moved, "in_order": in_order, "keys": lambda: sound_keys().story
-}  # fmt: skip
+    "killed": killed,
+    "drained": drained,
+    "moved": moved,
+    "in_order": in_order,
+    "keys": lambda: sound_keys().story,
+    "seen by nodes": test_at_most_one.killed,
+    "asked for names": test_dns.whole,
+    "balanced": lambda: test_load_balance.killed().fact("completed", True),
+    "spread": lambda: test_placement.spread_out().fact("completed", True),
+}
 CHECKERS: dict[str, tuple[str, Checker]] = {
     "availability": ("killed", availability(error_ratio_max=0.05, gap_s_max=2)),
     "durability": ("killed", durability()),
@@ -121,12 +141,17 @@ CHECKERS: dict[str, tuple[str, Checker]] = {
     "disruption_budget": ("drained", disruption_budget()),
     "consistency": ("keys", consistency(lag_s_max=0)),
     "ordering": ("in_order", ordering("web", kinds=("up", "down"))),
+    "at_most_one": ("seen by nodes", at_most_one("web-*")),
+    "dns": ("asked for names", dns()),
+    "load_balance": ("balanced", load_balance()),
+    "placement": ("spread", placement("shop", per_node_max=1)),
     "rescheduling": ("moved", rescheduling("web-1", moves=True)),
 }
 
 
 ANSWERS = op("read", "ok", 20, 23)
 EVERYTHING = op("read_all")
+STABLE, HEADLESS = test_dns.STABLE, test_dns.HEADLESS
 OTHERS_NAME = {"answers": ["ip-web-1-a"], "rcode": "NOERROR"}
 OTHERS_MARKER = {"status": 200, "body": "born as web-2"}
 
@@ -374,6 +399,76 @@ MUTATIONS: dict[str, list[tuple[str, Change, Outcome, str]]] = {
         ("an answer without its question", without(key("a", 60, "write", "invoke")), UNKNOWN, "without an invocation"),
         ("nobody read", without(op("read")), UNKNOWN, "only 0 reads could have shown an older version"),
         ("nobody read after the fault", without(op("read", None, 20)), UNKNOWN, "after the first injection"),
+    ],
+    "at_most_one": [
+        (
+            "a run twice, under another UID",
+            twice(everything("b"), -1.5, uid="c", pod_uid="c", container_id="c/app"),
+            INVALID,
+            "web-1 (a) on w1 and web-1 (c) on w1",
+        ),
+        (
+            "a run twice, of a pod that nobody else saw",
+            twice(ran("b", "start"), -1.5, pod_uid="c", container_id="c/app"),
+            UNKNOWN,
+            "web-1 may have run twice at once",
+        ),
+        ("the first one ended later", shifted(ran("a", "exit"), 2), INVALID, "web-1"),
+        ("the second one began earlier", shifted(ran("b", "start"), -2), INVALID, "web-1"),
+        ("an end and a start in each other's place", swapped(ran("a", "exit"), ran("b", "start")), INVALID, "web-1"),
+        ("the first one never ended", without(ran("a", "exit")), INVALID, "web-1"),
+        ("the witness was blind meanwhile", gap("node:w1", 20.5, 22.5), UNKNOWN, "w1"),
+        ("there was no second one", without(everything("b")), UNKNOWN, "web-"),
+        ("the nodes told nothing", without(lambda r: r.kind == "runtime"), UNKNOWN, "w"),
+    ],
+    "dns": [
+        (
+            "an answer names the dead",
+            told(asked(STABLE, 30, 31), value=OTHERS_NAME),
+            INVALID,
+            "gave ip-web-1-a, the addr",
+        ),
+        (
+            "the dead were named for long",
+            told(asked(STABLE, 22), value=OTHERS_NAME),
+            INVALID,
+            "gave ip-web-1-a, the addr",
+        ),
+        (
+            "the name was not there",
+            told(asked(STABLE, 30), value={"answers": [], "rcode": "NXDOMAIN"}),
+            INVALID,
+            "web-1.web",
+        ),
+        (
+            "a pod was left out",
+            told(asked(HEADLESS, 30), value={"answers": ["ip-web-0-a"], "rcode": "NOERROR"}),
+            INVALID,
+            "without ip-web-1-b",
+        ),
+        ("nobody asked", without(lambda r: r.kind == "probe"), UNKNOWN, "no name"),
+        ("nobody asked any more", without(lambda r: r.kind == "probe" and r.time_ns >= ns(20)), UNKNOWN, "web"),
+        ("the watch was blind", gap("api:Pod", 20, 40), UNKNOWN, "may have missed something"),
+    ],
+    "load_balance": [
+        (
+            "one gets nothing",
+            told(answered("shop-x"), value={"status": 200, "pod": "shop-a"}),
+            INVALID,
+            "shop-x answered 0",
+        ),
+        ("the dead answer", told(answered("shop-c", 35), value={"status": 200, "pod": "shop-b"}), INVALID, "shop-b"),
+        ("nobody names himself", told(op("GET /", "ok"), value={"status": 200}), UNKNOWN, "pod"),
+        ("connections were kept", told(fact("workload"), value={"keep_alive": True}), UNKNOWN, "connection"),
+        ("the fault came to nothing", without(edge("effect")), UNKNOWN, "was not seen to take effect"),
+        ("the watch was blind", gap("api:Pod", 20, 40), UNKNOWN, "may have missed something"),
+    ],
+    "placement": [
+        ("two on one node", with_state(of("c"), node="worker"), INVALID, "worker had 2 replicas of Deployment/shop"),
+        ("one more came there", twice(of("c"), 10, uid="d", name="shop-5d8f-d"), INVALID, "worker3 had 2 replicas"),
+        ("nobody was seen", without(all_of("Pod")), UNKNOWN, "no replica of Deployment/shop was seen"),
+        ("one was all there was", without(lambda r: r.get("uid") in ("b", "c")), UNKNOWN, "1"),
+        ("the watch was blind", gap("api:Pod", 12, 14), UNKNOWN, "may have missed something"),
     ],
     "rescheduling": [
         (
