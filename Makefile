@@ -39,9 +39,9 @@ full: check ## all of `test`, what is slow or long, and the smoke scenarios on t
 	$(BIN)/pytest tests/live scenarios $(ARGS)
 	$(BIN)/pytest scenarios -m "smoke and not full" --kindstorm-kubernetes 1.36 $(ARGS)
 
-bench: $(DEV_STAMP) ## the measurements in bench/, each beside a peer or a limit
+bench: $(DEV_STAMP) ## the measurements in bench/, each beside a peer or a limit, into docs/benchmarks.md
 	$(SETUP)
-	@set -e; for file in bench/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+	$(BIN)/python bench
 
 clean: ## remove our clusters and stop an engine that we started; what was built stays
 	@if [ -x $(BIN)/kindstorm ] && command -v docker >/dev/null; then \
