@@ -60,6 +60,9 @@ class Workload(Protocol):
 class Load(Protocol):
     """Carries a workload out in a process of its own."""
 
+    def prepare(self, workload: Any, target: str, segment: Path, log: Path) -> None:
+        """Do what takes its time and sends nothing yet."""
+
     def start(self, workload: Any, target: str, segment: Path, log: Path) -> None:
         """Start; returns once it records."""
 
@@ -67,7 +70,7 @@ class Load(Protocol):
         """Wait for the first operation."""
 
     def stop(self, timeout_s: float = 30) -> None:
-        """Stop in order what was started; raises LoadError where its record is not whole."""
+        """Stop in order what was started, once; raises LoadError where its record is not whole."""
 
 
 class Verifier(Protocol):
@@ -217,6 +220,7 @@ class _Experiment:
                 cleaning.enter_context(interrupts.held())
 
     def _run(self, undo: ExitStack, held: Held | None) -> None:
+        target, load = self._target(), self.load_factory()
         if held is not None:
             held.experiment = self
         else:
@@ -232,22 +236,32 @@ class _Experiment:
         undo.callback(recorder.stop)
         undo.callback(self._keep_what_there_is, recorder, keeper)
         recorder.start()
+        undo.callback(load.stop)  # first: an interrupt may come between the start and what follows it
+        load.prepare(*self._clients_of(target))
         view = self._deploy(recorder)
         cadence = Cadence(self.writers["probe"], self._questions().lanes(view.inside))
         undo.callback(cadence.stop)
         cadence.start()
         with self.phase("steady"):
             steady_state.hold(self.plan.steady, view)
-        target = self._target(view)
-        self._disturb(recorder, view, target)
+        self._disturb(recorder, view, load, target)
         if self.plan.workload.verify:
             self._verify(target)
 
-    def _target(self, view: View) -> str:
-        """Where the clients find the stack."""
-        if view.address is None:
+    def _address(self) -> str | None:
+        """Where the clients find the stack; None where it has no way in."""
+        port = self.plan.workload.port or self.plan.stack.node_port
+        return self.cluster.address(port) if port else None
+
+    def _target(self) -> str:
+        """What the clients are pointed at."""
+        address = self._address()
+        if address is None:
             raise ClusterError(f"stack {self.plan.stack.name} has no NodePort for its clients; give its Service one")
-        return f"{self.plan.workload.scheme}://{view.address.partition('://')[2]}"
+        return f"{self.plan.workload.scheme}://{address.partition('://')[2]}"
+
+    def _clients_of(self, target: str) -> tuple[Any, str, Path, Path]:
+        return self.plan.workload, target, self.clients / "load.jsonl", self.clients / "locust.log"
 
     def _verify(self, target: str) -> None:
         """One read of everything written, by a client that saw nothing of the load."""
@@ -256,13 +270,12 @@ class _Experiment:
             segment, log = self.clients / "verify.jsonl", self.clients / "verify.log"
             self.verifier_factory().verify(plan.workload, target, segment, log, VERIFY_S)
 
-    def _disturb(self, recorder: Recorder, view: View, target: str) -> None:
+    def _disturb(self, recorder: Recorder, view: View, load: Load, target: str) -> None:
         """The part under load: before, fault, recover, after."""
         plan = self.plan
-        load = self.load_factory()
         with ExitStack() as undo:
-            undo.callback(load.stop)  # first: an interrupt may come between the start and what follows it
-            load.start(plan.workload, target, self.clients / "load.jsonl", self.clients / "locust.log")
+            undo.callback(load.stop)
+            load.start(*self._clients_of(target))
             load.first_invocation(FIRST_OPERATION_S)
             with self.phase("before"):
                 self.pause.wait(plan.before_s)
@@ -315,9 +328,7 @@ class _Experiment:
             plan.stack.deploy(self.kube, self.namespace, recorder, clean=plan.redactor.text)
             inside = Inside(self.cluster.address(PROBE_PORT))
             inside.ready()
-        port = plan.workload.port or plan.stack.node_port
-        address = self.cluster.address(port) if port else None
-        return View(plan.stack, self.namespace, recorder, inside, address, plan.workload.scheme)
+        return View(plan.stack, self.namespace, recorder, inside, self._address(), plan.workload.scheme)
 
     def _questions(self) -> questions.Questions:
         """What is asked of the stack from inside all along."""

@@ -5,6 +5,7 @@ Importing Locust patches the standard library for gevent, so neither pytest nor 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -67,6 +68,7 @@ class LocustLoad:
         self._process: subprocess.Popen[bytes] | None = None
         self._segment = Path()
         self._log = Path()
+        self._released = False
         self._stopped = False
 
     @property
@@ -74,12 +76,8 @@ class LocustLoad:
         """The Locust process's id; raises LoadError before the start."""
         return self._started().pid
 
-    def start(self, workload: Workload, target: str, segment: Path, log: Path) -> None:
-        """Start the workload against ``target`` (<its scheme>://127.0.0.1:<port>) and wait until it records.
-
-        The operations go to ``segment``, which must not hold anything yet, what Locust prints goes to ``log``.
-        Raises LoadError where the target is another machine or Locust does not come up within START_TIMEOUT_S.
-        """
+    def prepare(self, workload: Workload, target: str, segment: Path, log: Path) -> None:
+        """Start the process, which takes seconds, but let it send nothing before ``start``; raises as that does."""
         self._refuse(workload, target, segment)
         segment, log = segment.resolve(), log.resolve()
         with log.open("wb") as output:
@@ -87,17 +85,36 @@ class LocustLoad:
                 _command(workload, target),
                 env=environment(workload, segment),
                 cwd="/",  # Locust imports from its working directory and reads its settings there
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal must reach the harness only, which then stops in order
             )
         self._segment, self._log = segment, log
+
+    def start(self, workload: Workload, target: str, segment: Path, log: Path) -> None:
+        """Start the workload against ``target`` (<its scheme>://127.0.0.1:<port>) and wait until it records.
+
+        The operations go to ``segment``, which must not hold anything yet, what Locust prints goes to ``log``. Where it
+        is prepared the arguments are those it was prepared with. Raises LoadError where the target is another machine
+        or Locust does not come up within START_TIMEOUT_S.
+        """
+        if self._process is None or self._released:
+            self.prepare(workload, target, segment, log)
+        self._released = True
         try:
+            self._release()
             self.wait_for(lambda _: True, START_TIMEOUT_S, "a first record")
         except BaseException:
             self._kill()
             raise
+
+    def _release(self) -> None:
+        """Let the process begin; one that has ended by now is found by whoever waits for its first record."""
+        stdin = self._started().stdin
+        if stdin is not None:
+            with contextlib.suppress(BrokenPipeError), stdin:
+                stdin.write(b"\n")
 
     def running(self) -> bool:
         """True while the Locust process lives; it ends by itself at the workload's bounds."""
@@ -147,6 +164,10 @@ class LocustLoad:
         if self._process is None or self._stopped:
             return
         process = self._process
+        if not self._released:
+            self._kill()
+            self._segment.unlink(missing_ok=True)  # nothing was sent, so it holds nothing
+            return
         self._stopped = True
         try:
             if process.poll() is None:
@@ -199,6 +220,8 @@ class LocustLoad:
         self._stopped = True
         process.kill()
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def _with_log(self, message: str) -> str:
         text = self._log.read_text("utf-8", "replace") if self._log.is_file() else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from pathlib import Path
 
 from load.driver import PARENT_VARIABLE, SEGMENT_VARIABLE, WORKLOAD_VARIABLE
@@ -19,6 +20,10 @@ end_with(int(os.environ[PARENT_VARIABLE]))
 _workload = Workload.from_json(os.environ[WORKLOAD_VARIABLE])
 _recorder = LoadRecorder(Path(os.environ[SEGMENT_VARIABLE]))
 _recorder.attach()
+if (
+    not sys.stdin.buffer.readline()
+):  # everything is imported; whoever started this says when it is to begin, or has died
+    sys.exit("nobody is left to begin")
 
 
 class RecordedUser(importlib.import_module(f"load.users.{_workload.user}").WorkloadUser):  # type: ignore[misc]

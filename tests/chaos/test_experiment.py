@@ -206,6 +206,10 @@ class World:
         self.writer = HistoryWriter(segment, "load")
         self.writer.write("op", type="invoke", process=0, op=1, f="read", value=SECRET)
 
+    def prepare(self, _workload: Any, target: str, _segment: Path, _log: Path) -> None:
+        """See Load."""
+        self._step(f"prepare {target}")
+
     def first_invocation(self, _timeout_s: float) -> int:
         """See Load."""
         self._step("first")
@@ -213,6 +217,8 @@ class World:
 
     def stop(self, _timeout_s: float = 30) -> None:
         """See Load."""
+        if "stop" in self.load_log:
+            return
         if self.writer is not None:
             self.writer.close()
         self._step("stop")
@@ -401,7 +407,8 @@ def test_the_order_of_what_is_done(world: World) -> None:
         "delete Pod",
         "delete Namespace",
     ]
-    assert world.load_log == ["start http://127.0.0.1:30080", "first", "stop"]
+    target = "http://127.0.0.1:30080"
+    assert world.load_log == [f"prepare {target}", f"start {target}", "first", "stop"]
 
 
 def test_what_a_person_asks_for_next_is_kept(world: World) -> None:
@@ -500,7 +507,7 @@ def test_a_deployment_that_fails(world: World, error: BaseException, raised: typ
     stored = world.stored(completed=False)
     assert phases(stored) == ["deploy", "remove"]
     assert stored.fact("baseline_after") is not None
-    assert world.load_log == []
+    assert world.load_log == ["prepare http://127.0.0.1:30080", "stop"]
 
 
 def test_a_stack_that_is_not_steady(world: World) -> None:
@@ -511,7 +518,7 @@ def test_a_stack_that_is_not_steady(world: World) -> None:
     stored = world.stored(completed=False)
     assert phases(stored) == ["deploy", "steady", "remove"]
     assert stored.of("fault") == []
-    assert world.load_log == []
+    assert world.load_log == ["prepare http://127.0.0.1:30080", "stop"]
 
 
 def test_a_stack_that_is_not_steady_afterwards(world: World) -> None:
@@ -533,19 +540,21 @@ def test_a_stack_without_a_way_in(world: World) -> None:
     """Clients have nowhere to go: said, and cleaned up."""
     with pytest.raises(ClusterError, match="stack nginx has no NodePort for its clients"):
         world.run(stack=Stack("nginx", STACK.documents))
-    assert phases(world.stored(completed=False)) == ["deploy", "steady", "remove"]
+    assert phases(world.stored(completed=False)) == []
+    assert world.load_log == []
 
 
-@pytest.mark.parametrize("step", ["start", "first", "stop"])
+@pytest.mark.parametrize("step", ["prepare", "start", "first", "stop"])
 def test_a_load_that_fails(world: World, step: str) -> None:
     """It goes up; the load is stopped in any case, and the rest is cleaned up and sealed."""
     world.load_errors = {step: LoadError("no load")}
     with pytest.raises(LoadError, match="no load"):
         world.run(kill_pod(one("nginx")))
     stored = world.stored(completed=False)
-    assert phases(stored) == (PHASES if step == "stop" else ["deploy", "steady", "remove"])
+    begun = {"prepare": ["remove"], "stop": PHASES}
+    assert phases(stored) == begun.get(step, ["deploy", "steady", "remove"])
     assert world.load_log[-1] == "stop"
-    assert bool(stored.of("op")) is (step != "start")
+    assert bool(stored.of("op")) is (step in ("first", "stop"))
 
 
 WRITERS = Clients(scheme="mongodb", verify=True)
@@ -557,7 +566,7 @@ def test_what_was_written_is_read_back(world: World) -> None:
     stored = world.stored()
     assert phases(stored) == world.said == [*PHASES[:-1], "verify", "remove"]
     target = "mongodb://127.0.0.1:30080"
-    assert world.load_log == [f"start {target}", "first", "stop", f"verify {target}"]
+    assert world.load_log == [f"prepare {target}", f"start {target}", "first", "stop", f"verify {target}"]
     verify, after = stored.phase("verify"), stored.phase("after")
     assert verify is not None
     assert after is not None

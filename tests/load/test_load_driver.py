@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from local_service import WAIT_S, WORKLOAD, Service, await_end, ops, run, sealed
 
 from chaos.errors import LoadError
 from chaos.history import Record
+from chaos.waiting import poll
 from load.driver import LocustLoad, SegmentTail
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,37 @@ def test_another_machine_is_refused(tmp_path: Path, target: str) -> None:
         load.start(WORKLOAD, target, tmp_path / "load.jsonl", tmp_path / "load.log")
     assert not load.running()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prepared_load_sends_nothing_before_it_is_started(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """It comes up and waits; once it is started its schedule begins."""
+    told = (WORKLOAD.with_(max_requests=5), service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    load.prepare(*told)
+    poll(lambda: (tmp_path / "load.jsonl").exists(), bool, timeout_s=WAIT_S, what="the load is up")
+    assert load.running()
+    assert service.connections == 0
+    begun_ns = time.monotonic_ns()
+    load.start(*told)
+    assert await_end(load.pid)
+    load.stop()
+    history = sealed(tmp_path)
+    assert len(ops(history, "ok")) == 5
+    assert min(record["intended_ns"] for record in ops(history, "invoke")) > begun_ns
+    with pytest.raises(LoadError, match="already holds records"):
+        load.start(*told)
+
+
+def test_a_prepared_load_that_is_never_started_leaves_nothing(
+    service: Service, load: LocustLoad, tmp_path: Path
+) -> None:
+    """Stopping it ends its process, and its segment goes with it."""
+    told = (WORKLOAD, service.target, tmp_path / "load.jsonl", tmp_path / "load.log")
+    load.prepare(*told)
+    poll(lambda: (tmp_path / "load.jsonl").exists(), bool, timeout_s=WAIT_S, what="the load is up")
+    load.stop()
+    assert not load.running()
+    assert not (tmp_path / "load.jsonl").exists()
+    assert service.connections == 0
 
 
 def test_a_segment_is_not_written_twice(tmp_path: Path) -> None:
