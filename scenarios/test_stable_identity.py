@@ -2,7 +2,7 @@
 
 import pytest
 
-from kindstorm.checkers import availability, identity, recovery
+from kindstorm.checkers import at_most_one, availability, identity, recovery
 from kindstorm.faults import kill_pod
 from kindstorm.profiles import HTTP_READS
 from kindstorm.targets import ordinal
@@ -14,6 +14,7 @@ def test_stable_identity(experiment, stacks):
     run = experiment(stack=stacks.web(), workload=HTTP_READS, faults=[kill_pod(ordinal("web", 1))])
     run.judge(
         identity("web-*", dns_s_max=30),
+        at_most_one("web-*"),
         availability(error_ratio_max=0.1, gap_s_max=2.0),
         recovery(after_fault_s_max=60),
     )

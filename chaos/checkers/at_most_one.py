@@ -47,6 +47,9 @@ class AtMostOne:
         window = load_window(history)
         if window is None:
             return Verdict(self.name, Outcome.UNKNOWN, no_window(history))
+        if self.workload is not None and (several := _replicas(history, self.workload)) > 1:
+            why = f"{self.workload} is to have {several} replicas, so its pods are no one identity"
+            return Verdict(self.name, Outcome.UNKNOWN, why)
         intervals = Intervals(history)
         runs = self._by_identity(intervals)
         certain, possible = [], []
@@ -104,6 +107,12 @@ def at_most_one(names: str | None = None, *, workload: str | None = None, claim:
         claim: a PersistentVolumeClaim: all pods with it are one identity.
     """
     return AtMostOne(names, workload, claim)
+
+
+def _replicas(history: History, workload: str) -> int:
+    """How many replicas the stack asks for under this name; 1 where it does not say."""
+    workloads = (history.fact("stack") or {}).get("workloads") or ()
+    return max((int(w.get("replicas") or 1) for w in workloads if w["name"] == workload), default=1)
 
 
 def _pairs(runs: list[Run], *, sure: bool) -> list[tuple[Run, Run]]:

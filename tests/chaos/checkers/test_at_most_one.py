@@ -193,6 +193,16 @@ def test_pods_of_one_workload_or_claim_are_one_identity(by: dict[str, str]) -> N
 # ---- by hand: unknown
 
 
+@pytest.mark.parametrize("replicas", [1, 2, None])
+def test_pods_of_a_workload_of_several_are_no_one_identity(replicas: int | None) -> None:
+    """That two of them run at once is nothing to find."""
+    story = Runs().ran("a", 5, 24, pod="db-7d4f9c-x2bcd").ran("b", 21.5, None, pod="db-7d4f9c-zzzzz")
+    story.fact("stack", {"workloads": [{"kind": "Deployment", "name": "db", "replicas": replicas}]})
+    verdict = judged(story, workload="db")
+    assert verdict.outcome is (Outcome.UNKNOWN if replicas == 2 else Outcome.INVALID)
+    assert ("db is to have 2 replicas" in verdict.summary) is (replicas == 2)
+
+
 def test_an_overlap_within_the_clocks_error_is_unknown() -> None:
     """Beyond it, either way, it is not."""
 
