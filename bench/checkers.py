@@ -201,11 +201,16 @@ def write(path: Path, operations: int) -> None:
 def all_checkers() -> list[checkers.Checker]:
     """Every checker there is, with budgets that the run keeps."""
     return [
+        checkers.at_most_one("web-*"),
         checkers.availability(error_ratio_max=0.01, gap_s_max=1.0),
         checkers.consistency(lag_s_max=0),
         checkers.disruption_budget(),
+        checkers.dns(settle_s_max=10),
         checkers.durability(),
         checkers.identity("web-*"),
+        checkers.load_balance(),
+        checkers.ordering("web"),
+        checkers.placement("StatefulSet/web", per_node_max=PODS),
         checkers.quiescence(),
         checkers.recovery(after_fault_s_max=30),
         checkers.rescheduling("web-1", moves=False),
