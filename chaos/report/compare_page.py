@@ -49,7 +49,8 @@ def headline(comparison: Comparison) -> str:
     if not both:
         return "The two sides have no scenario in common."
     changed = sum(pair.changed for pair in both)
-    stands = f"{changed} of {len(both)} scenarios do not stand the same in every run."
+    verb = "does" if changed == 1 else "do"
+    stands = f"{changed} of {len(both)} scenarios {verb} not stand the same in every run."
     if not changed:
         stands = f"Every scenario stands as before ({len(both)})."
     return f"{stands} {_of_figures(comparison)}"

@@ -11,9 +11,30 @@ class Figure extends Lanes {
     this.row = 0;
     this.cursor = null;
     this.prefix = commonStart(this.data.nodes.map((lane) => lane.label));
+    this.drawnAt = 0;
+    this.plot.style.minHeight = this.guessHeight() + "px";
     this.listen(root);
-    new ResizeObserver(() => this.draw()).observe(this.plot);
+  }
+
+  /** About how tall it will be, so that nothing below it jumps when it is drawn. */
+  guessHeight() {
+    const { faults, load, endpoints, ...lanes } = this.data;
+    const rows = ["nodes", "pods", "dns", "probes", "events"].map((kind) => lanes[kind].length);
+    return 130 + faults.length * 38 + (load ? 3 * 30 + 2 * PLOT + STEPS : 30) + endpoints.length * STEPS +
+      rows.reduce((sum, count) => sum + (count ? 30 + count * LANE : 0), 30);
+  }
+
+  /** Draw it now and whenever its width changes; until then a long report costs nothing. */
+  wake() {
+    if (this.drawnAt) return;
+    this.plot.style.minHeight = "";
+    this.drawnAt = this.plot.clientWidth;
     this.draw();
+    new ResizeObserver(() => {
+      if (this.plot.clientWidth === this.drawnAt) return;
+      this.drawnAt = this.plot.clientWidth;
+      this.draw();
+    }).observe(this.plot);
   }
 
   // ---- reading ----
@@ -174,6 +195,11 @@ class Figure extends Lanes {
   }
 }
 
-document.querySelectorAll(".figure").forEach((root, number) => {
-  root.figure = new Figure(root, number);
-});
+const figures = [...document.querySelectorAll(".figure")].map((root, number) => (root.figure = new Figure(root, number)));
+const coming = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) entry.target.closest(".figure").figure.wake();
+}, { rootMargin: "1500px" });
+const soon = figures.filter((figure) => figure.plot.getBoundingClientRect().top < 2 * innerHeight);
+soon.forEach((figure) => figure.wake());
+figures.forEach((figure) => coming.observe(figure.plot));
+addEventListener("beforeprint", () => figures.forEach((figure) => figure.wake()));

@@ -32,6 +32,8 @@ BROWSERS_OWN = (b" http://clients2.google.com/time/", b"update.googleapis.com", 
 
 READ = """
   const figure = document.querySelector("#e2 .figure").figure, plot = document.querySelector("#e2 .plot");
+  told.waits = !figure.drawnAt;
+  figure.wake();
   const press = (key, shiftKey = false) => plot.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey }));
   const kinds = ["s-ready", "s-answer", "s-stopped", "ok", "fail", "p50", "steps", "event-warning", "run",
     "fault-band"];
@@ -81,6 +83,8 @@ CONTRAST = """
     }
     return [255, 255, 255];
   };
+  document.querySelectorAll(".figure").forEach((root) => root.figure.wake());
+  document.querySelectorAll("details").forEach((details) => { details.open = true; });
   told.ground = getComputedStyle(document.body).backgroundColor;
   told.wide = document.documentElement.scrollWidth - innerWidth;
   told.pale = [...document.querySelectorAll("main *")]
@@ -167,6 +171,7 @@ def test_the_report_is_read_by_pointer_and_keys(browser: str, pages: Path, tmp_p
         "s-ready", "s-answer", "s-stopped", "ok", "fail", "p50", "steps", "event-warning", "run", "fault-band",
     ]  # fmt: skip
     assert [told[name] for name in ("zoomed", "panned", "reset", "by_keys", "reachable", "left_alone")] == [True] * 6
+    assert told["waits"], "a figure that is far below is not drawn before it is looked for"
     assert "state: terminating" in told["web-1"]
     assert "ran on the node: app on worker3" in told["web-1"]
     assert "exit 137, ±0.3 ms" in told["web-1"]

@@ -52,7 +52,7 @@ def test_a_verdict_that_turned_everywhere_is_told(tmp_path: Path) -> None:
     after = store_side(tmp_path / "after", SOON, Outcome.INVALID)
     comparison = sides(before, after)
     assert findings(comparison)[STANDS] is Finding.WORSE
-    assert headline(comparison).startswith("1 of 1 scenarios do not stand the same in every run.")
+    assert headline(comparison).startswith("1 of 1 scenarios does not stand the same in every run.")
 
 
 def test_one_run_on_each_side_is_no_sample(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """The page about a directory of runs: every run, every scenario, and no run that could break it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from stored_sides import store
-from synthetic_runs import result, valid
+from synthetic_runs import a_run, result, valid
 
 from chaos.checkers.verdict import Outcome, Verdict
-from chaos.report import write_index
+from chaos.report import write_index, write_results
 from chaos.report.index import MAX_COLUMNS
 
 BAD = Verdict("durability", Outcome.INVALID, "write 41 is gone")
@@ -47,6 +48,23 @@ def test_a_run_that_cannot_be_read_is_told_and_hides_no_other(tmp_path: Path) ->
     assert "lacks version" not in page
     assert "lacks run_id" in page
     assert 'href="good/report.html#e1"' in page
+
+
+def test_a_run_passes_only_as_a_whole(tmp_path: Path) -> None:
+    """An experiment that does not pass, a failed test without one, and a run of nothing are each not passed."""
+    skipped, failed = ("a.py::s", "skipped", 0.1, ""), ("a.py::f", "failed", 0.1, "")
+    for name, tests, verdicts in (
+        ("good", [skipped], [valid()]), ("bad", [skipped], [BAD]), ("failed", [failed], [valid()]), ("none", [], None),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        results = [] if verdicts is None else [result(verdicts=verdicts)]
+        write_results(replace(a_run(tests), run_id=name), results, tmp_path / name / "results.json")
+    rows = re.findall(
+        r'aria-label="((?:not )?passed)".*?<code class="node">(\w+)', write_index(tmp_path).read_text(), re.S
+    )
+    assert {run: said for said, run in rows} == {
+        "good": "passed", "bad": "not passed", "failed": "not passed", "none": "not passed",
+    }  # fmt: skip
 
 
 def test_many_runs_stay_readable(tmp_path: Path) -> None:
