@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import tempfile
 import time
@@ -98,8 +99,10 @@ class Witnesses:
         filters = [*(f"container={node}" for node in self._nodes), *(f"event={event}" for event in EVENTS)]
         words = [word for each in filters for word in ("--filter", each)]
         command = ["docker", "events", "--since", _seconds(self._begin[1]), *until, *words, "--format", "{{json .}}"]
+        # A harness that is killed takes it along, where util-linux can tell the kernel so.
+        tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         # Ctrl-C at a terminal is not for it, as in images.engine.docker.
-        return subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, process_group=0)
+        return subprocess.Popen([*tether, *command], stdout=out, stderr=subprocess.DEVNULL, process_group=0)
 
     def _write_engine(self) -> None:
         path, gap = self._folder / "engine.events", None

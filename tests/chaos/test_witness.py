@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -394,6 +396,36 @@ class Docker:
             f'#!/bin/sh\ncase "$*" in *--until*) exec cat {folder}/last;; esac\ncat {folder}/first; {stays}\n'
         )
         docker.chmod(0o755)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from chaos.witness import Witnesses
+
+witnesses = Witnesses([], Path(sys.argv[1]))
+witnesses.start()
+print(witnesses._engine.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_listens_to_the_engine_ends_with_the_harness(tmp_path: Path) -> None:
+    """A harness that was killed cannot end it any more; the kernel does."""
+    Docker(tmp_path, [], [])
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    root = Path(witness.__file__).parents[1]
+    died = subprocess.run(command, cwd=root, env=environment, check=False, stdout=subprocess.PIPE, text=True)
+    assert died.returncode == -signal.SIGKILL
+    listener = Path("/proc") / died.stdout.strip()
+
+    def ended() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return "(zombie)" in (listener / "status").read_text()  # nobody here need collect it
+        return True
+
+    poll(ended, bool, timeout_s=20, what="the listener has ended")
 
 
 @pytest.mark.parametrize("ends", [False, True])
