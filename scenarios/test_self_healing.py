@@ -2,7 +2,7 @@
 
 import pytest
 
-from kindstorm.checkers import availability, recovery
+from kindstorm.checkers import availability, dns, load_balance, recovery
 from kindstorm.faults import kill_pod
 from kindstorm.profiles import HTTP_READS
 from kindstorm.targets import one
@@ -16,4 +16,4 @@ BUDGET = {"error_ratio_max": 0.1, "gap_s_max": 2.0}
 def test_self_healing(experiment, stacks):
     """An nginx pod dies under load: it is replaced and the Service stays within its error budget."""
     run = experiment(stack=stacks.nginx(), workload=HTTP_READS, faults=[kill_pod(one("nginx"))])
-    run.judge(availability(**BUDGET), recovery(after_fault_s_max=60))
+    run.judge(availability(**BUDGET), recovery(after_fault_s_max=60), load_balance(), dns())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kindstorm.checkers import at_most_one, availability, identity, recovery
+from kindstorm.checkers import at_most_one, availability, dns, identity, recovery
 from kindstorm.faults import kill_pod
 from kindstorm.profiles import HTTP_READS
 from kindstorm.targets import ordinal
@@ -15,6 +15,7 @@ def test_stable_identity(experiment, stacks):
     run.judge(
         identity("web-*", dns_s_max=30),
         at_most_one("web-*"),
+        dns(),
         availability(error_ratio_max=0.1, gap_s_max=2.0),
         recovery(after_fault_s_max=60),
     )
