@@ -89,7 +89,7 @@ class Dns:
         sources = {r.source for r in history.of("object") if r["object"] in ("Pod", "Service")}
         probing = {r.source for r in history.probes("dns")}
         lost = lost_records(history, "object", sources) + lost_records(history, "probe", probing)
-        return lost + blind_spots(history, sources, history.begin_ns, end)
+        return lost + blind_spots(history, sources, history.begin_ns, end, late=False)
 
 
 def dns(settle_s_max: float | None = None) -> Dns:

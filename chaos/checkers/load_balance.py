@@ -210,7 +210,7 @@ class _Case:
         operations = self.history.operations
         sources = {r.source for r in self.history.objects("Pod")}
         blind = lost_records(self.history, "object", sources) + lost_records(self.history, "op")
-        blind += blind_spots(self.history, sources | set(operations.sources), *self.window)
+        blind += blind_spots(self.history, sources | set(operations.sources), *self.window, late=False)
         if operations.orphans:
             blind.append(f"{operations.orphans} operations ended without an invocation that was open")
         return blind

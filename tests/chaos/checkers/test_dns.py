@@ -271,6 +271,12 @@ def test_what_cannot_be_judged_is_named() -> None:
     }
 
 
+def test_a_watch_that_told_late_leaves_no_doubt() -> None:
+    """Changes are placed by the store's revision, not by when a watch told of them."""
+    story = whole().tell(24, "api:Pod", "resumed", what="watch Pod", from_ns=ns(23), to_ns=ns(24))
+    assert judged(story).outcome is Outcome.VALID
+
+
 def test_findings_in_a_gap_are_not_certain() -> None:
     """What the watch missed may explain it: UNKNOWN, and the finding is told."""
     story = changed(whole(), STABLE, 22, 30, value=given_("ip-web-1-a")).gap("api:Pod", 20, 21)

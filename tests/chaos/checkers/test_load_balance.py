@@ -189,6 +189,12 @@ def gone(record: Record) -> bool:
     return bool(answer) and answer.get("pod") == "shop-x"
 
 
+def test_a_watch_that_told_late_leaves_no_doubt() -> None:
+    """Changes are placed by the store's revision, not by when a watch told of them."""
+    story = killed().tell(24, "api:Pod", "resumed", what="watch Pod", from_ns=ns(23), to_ns=ns(24))
+    assert judged(story).outcome is Outcome.VALID
+
+
 def test_findings_in_a_gap_are_not_certain() -> None:
     """What was missed may explain it."""
     verdict = judged(asked(killed(), 26, "shop-b").gap("api:Pod", 25, 25.5))
