@@ -51,7 +51,7 @@ from load.verifier import DocumentVerifier
 GOAL_MS = 50.0
 EVERY_S = 0.005
 SETTLED_S = 120
-CLIENTS = replace(HTTP_READS, name="bench-reads", users=48, rate_per_s=60.0)
+CLIENTS = replace(HTTP_READS, name="bench-reads", users=60, rate_per_s=60.0)
 """Often enough that the time between two requests is well under the goal."""
 STAGES = ("exited", "started", "endpoint", "client")
 NAME, PORT, SERVICE = "web-0", 30081, "web-external"

@@ -49,10 +49,14 @@ EVERYDAY = frozenset(
 
 FIELDS = frozenset(
     (
-        "created_at", "disruption_budgets", "escaped_packets", "exit_code", "generation", "identities",
-        "init_containers", "intended_ns", "max_unavailable", "min_available", "namespaces", "node_port",
-        "observed_generation", "ready_replicas", "receive_ns", "restarts", "scenario", "services", "settings",
-        "stand_ins", "started_at", "system_pods", "terminating", "unschedulable", "updated_replicas", "workloads",
+        "completions", "conditions", "created_at", "current_revision", "disruption_budgets", "escaped_packets",
+        "exit_code", "failures", "generation", "identities", "init_containers", "initial_delay_s", "intended_ns",
+        "max_surge", "max_unavailable", "min_available", "min_ready_s", "namespaces", "node_port",
+        "observed_generation", "partition", "pod_index", "pod_management_policy", "readiness", "ready_replicas",
+        "receive_ns", "renewed_at", "restarts", "resumed", "revision", "scenario", "selector", "service_name",
+        "services", "settings", "stand_ins", "started_at", "storage_class", "strategy", "successes", "system_pods",
+        "terminating", "timings_s", "tolerations_s", "transitions", "unreachable", "unschedulable", "update_revision",
+        "update_strategy", "updated_replicas", "workloads",
     )
 )  # fmt: skip
 """Names of fields in a history (chaos.history), without which it could not be judged again."""

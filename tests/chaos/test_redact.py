@@ -14,12 +14,13 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chaos.redact import EVERYDAY, HOLD_CHARS, MARKER, Redactor
+from chaos.redact import EVERYDAY, FIELDS, HOLD_CHARS, MARKER, Redactor
 from chaos.secret_values import MIN_CHARS, forms, parts, secrets_in
 
 TRICKY = string.ascii_letters + string.digits + "\"'\\<>&%+/=@:; \n\tüß字🔑$`{}[]"
 VALUES = st.text(TRICKY, min_size=MIN_CHARS, max_size=120).map(str.strip).filter(
     lambda value: len(value) >= MIN_CHARS and len(set(value)) >= 4 and value.lower() not in EVERYDAY
+    and not any(value in name for name in FIELDS)
 )  # fmt: skip
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 PASSWORD = "tr0ub4dor&3 <\"'ü"  # noqa: S105 - nobody's
