@@ -32,7 +32,7 @@ class Quiescence:
         uncounted = [] if missing else _uncounted(before, after)
         untold = lost_records(history, "fault")
         findings += [
-            f"{fault_text(fault)} (injected at {fault.records[0].time_ns} ns) was never healed"
+            f"{fault_text(fault)} was never healed{_begun(history, fault)}"
             for fault in history.faults()
             if fault.at("inject") is not None and fault.at("healed") is None and not untold
         ]
@@ -72,6 +72,11 @@ def _read_too_early(history: History) -> list[str]:
     if not read or (removal and read[-1] >= max(removal) and all(read[-1] >= _over(f) for f in history.faults())):
         return []
     return ["the baseline after the run was not read after the last fault's healing and the stack's removal"]
+
+
+def _begun(history: History, fault: FaultWindow) -> str:
+    load = history.phase("before")
+    return "" if load is None else f"; it was injected {(fault.records[0].time_ns - load[0]) / 1e9:.1f} s into the load"
 
 
 def _over(fault: FaultWindow) -> int:
