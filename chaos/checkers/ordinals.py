@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -101,8 +100,8 @@ class Ordinals:
     partition: int = 0
     since: dict[int, Moment] = field(default_factory=dict)
     """When an ordinal was last begun or ceased to be wanted."""
-    ups: Counter[int] = field(default_factory=Counter)
-    """How often an ordinal has come up."""
+    fell: dict[int, bool] = field(default_factory=dict)
+    """Of an ordinal that was up and ceased to be: whether it was wanted then, so that it fell ill or was taken."""
     missing: Extreme = field(default_factory=Extreme)
     """The wanted ordinals that are not up."""
     missing_downward: Extreme = field(default_factory=Extreme)
@@ -152,9 +151,10 @@ class Ordinals:
             pod.gone = at
         was_up = pod.is_up
         pod.is_up = pod.leaving is None and bool(state.get("ready")) and state.get("phase") == "Running"
-        if pod.is_up and not was_up:
-            self.ups[ordinal] += 1
-            pod.first_up_ns = pod.first_up_ns or at.time_ns
+        if pod.is_up and pod.first_up_ns is None:
+            pod.first_up_ns = at.time_ns
+        if was_up and not pod.is_up:
+            self.fell[ordinal] = self.wanted(ordinal)
         self.present_downward.put(-ordinal, pod.gone is None, at)
         self._count(ordinal, at)
         return pod, is_new, begins_to_leave

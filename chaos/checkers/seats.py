@@ -274,7 +274,7 @@ class Seats:
 
     def summary(self, most: int) -> str:
         """A sentence on what was kept."""
-        kept = [f"no node had more than {self.most_on_one}"] if self.per_node_max is not None else []
+        kept = [f"no node had more than {self.per_node_max}"] if self.per_node_max is not None else []
         if self.spread is not None:
             kept.append(f"they were spread over {self.most_nodes} within {self.spread}")
         if self.where.on is not None:

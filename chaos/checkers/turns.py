@@ -154,7 +154,7 @@ class Turns:
             text = f"{pod} was created while {self._state(int(now.missing.lowest))}"
             self.slips.append(self._slip(at, text, not stale, blocker))
         self.tallies[UP].count(0 if is_early else waited_ns)
-        if below is not None and waited_ns is not None and now.ups[int(below[0])] > 1:
+        if below is not None and waited_ns is not None and now.fell.get(int(below[0])):
             self.tallies[HALT].count(waited_ns)
 
     def _leaves(self, pod: OrdinalPod, record: Record, at: Moment) -> None:

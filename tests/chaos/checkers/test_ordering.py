@@ -155,6 +155,20 @@ def test_scaling_goes_before_other_deletions() -> None:
     assert verdict.findings[0].startswith("web-0 (u1) was deleted, and web-2 (u3) was to go")
 
 
+def test_what_a_fault_deletes_is_not_the_controllers_doing() -> None:
+    """A pod that is to go, but not yet, is killed, or is evicted from its node."""
+    for hit, outcome in (("pod", Outcome.VALID), ("node", Outcome.VALID), ("nothing", Outcome.INVALID)):
+        web = SimulatedSet().scale(4).settle().wait(9).scale(1).wait(1)
+        if hit == "pod":
+            web.kill(1)
+        else:
+            if hit == "node":
+                target = {"kind": "Node", "name": "worker"}
+                web.story.fault("pause_node", target, inject_s=web.now_s - 0.5, heal_s=web.now_s + 3)
+            web._delete(1)
+        assert judged(web.settle()).outcome is outcome
+
+
 def test_ordinals_may_begin_elsewhere() -> None:
     """Of a set that starts at 5 nobody waits for an ordinal 4."""
     for ready_first, outcome in ((True, Outcome.VALID), (False, Outcome.INVALID)):
@@ -179,8 +193,10 @@ NOTHING = SimulatedSet
         (lambda: SimulatedSet().scale(3).settle(), {"kinds": ("down",)}, "no pod was seen to go that had to wait"),
         (lambda: SimulatedSet().scale(3).settle(), {"kinds": ("update",)}, "had to wait with its update for one after"),
         (lambda: SimulatedSet().scale(3).settle().kill(2).settle(), {"kinds": ("halt",)}, "no unhealthy pod was seen"),
+        (lambda: SimulatedSet().scale(2).settle().scale(0).settle().scale(2).settle(), {"kinds": ("halt",)}, "no un"),
         (lambda: SimulatedSet().scale(3).settle().wait(6).scale(2).settle(), {"kinds": ("down",)}, "was seen to go"),
-        (lambda: SimulatedSet(PARALLEL).scale(1).settle().update().settle(), {"policy": PARALLEL}, "come before"),
+        (lambda: SimulatedSet(PARALLEL).scale(1).settle().scale(2).settle().update().settle(), {"policy": PARALLEL},
+         "no pod was seen to come before another one was ready"),
     ],
 )  # fmt: skip
 def test_what_could_not_have_been_red_is_unknown(

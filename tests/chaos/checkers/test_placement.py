@@ -109,6 +109,7 @@ def test_while_a_fault_is_on_it_may_be_otherwise() -> None:
     """For as long as is stated, and the verdict says so; what goes on after that is a breach."""
     verdict = judged(moved_together(26), per_node_max=1, spread=1, settle_s=5)
     assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert "no node had more than 1 and" in verdict.summary
     assert "not counting worker had 2 replicas" in verdict.summary
     assert "for 4.8 s, from 1.20 s after the injection" in verdict.evidence["tolerated"][0]
     assert verdict.evidence["tolerated_while"] == ["kill_pod on Pod web-1"]
