@@ -40,4 +40,4 @@ def _bound(key: str, value: Json) -> str:
     if limit is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         return ""
     name, unit = words(key[: -len("_max")])
-    return f"{name} {limit} {cell(value)} {unit}".strip()
+    return f"{name.replace('dns', 'DNS')} {limit} {cell(value)} {unit}".strip()

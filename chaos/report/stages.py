@@ -72,14 +72,13 @@ def _column(fault: Mapping[str, Json], stages: Mapping[str, Interval], evidence:
 
 
 def duration(lower: float, upper: float | None) -> str:
-    """An interval in ms as a person reads it."""
+    """An interval in ms as a person reads it: in one unit, and with digits enough to tell its ends apart."""
+    scale, unit = (1000, "s") if max(lower, upper or 0) >= 1000 else (1, "ms")
     if upper is None:
-        return f"never seen, not by {_amount(lower, lower)}"
-    return f"{_amount(lower, upper)} to {_amount(upper, upper)}"
-
-
-def _amount(value_ms: float, scale_ms: float) -> str:
-    return f"{value_ms / 1000:.2f} s" if scale_ms >= 1000 else f"{value_ms:.0f} ms"
+        return f"never seen, not by {lower / scale:.{2 if scale > 1 else 0}f} {unit}"
+    narrow = upper - lower < scale / 10 or (unit == "ms" and upper - lower < 10)
+    digits = (2 if scale > 1 else 0) + narrow
+    return f"{lower / scale:.{digits}f} to {upper / scale:.{digits}f} {unit}"
 
 
 def _budget_s(fault: Mapping[str, Json], evidence: Mapping[str, Json]) -> float | None:

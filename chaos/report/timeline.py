@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.history import FaultWindow, History, Json
+from chaos.history import FaultWindow, History, Json, Record
 from chaos.report.container_runs import ContainerRun, container_runs
 from chaos.report.happenings import event_lanes
 from chaos.report.lanes import Lane, dns_lanes, endpoint_steps, pod_lanes, probe_lanes
@@ -19,11 +19,12 @@ _EDGES = ("inject", "injected", "effect", "no_effect", "heal", "healed", "failed
 def timeline(history: History) -> dict[str, Json]:
     """What the figure needs, thinned so that its size depends on neither the load nor the duration.
 
-    ``zero``: what second 0 is. ``extent`` and ``view``: [from, to], all there is and what is shown first (the load's
-    window). ``wall_ms``: the wall clock at 0, in ms since the epoch, or None. ``phases``: {name, from, to}. ``faults``:
-    {label, name, target, spans: [{from, to, open, marks: [{edge, at}], detail}]}. ``load``: see :func:`_load`, or None.
-    ``nodes``, ``pods``, ``dns``, ``probes`` and ``events``: {label, segments: [{from, to, state, ...facts}], moments:
-    [{at, text}]}; a pod also has ``runs``: [{from, to, row, begun, ended, node, container, uid, exit, error_ms}].
+    ``zero``: what second 0 is. ``namespace``: the stack's, or None. ``extent`` and ``view``: [from, to], all there is
+    and what is shown first (the load's window). ``wall_ms``: the wall clock at 0, in ms since the epoch, or None.
+    ``phases``: {name, from, to}. ``faults``: {label, name, target, spans: [{from, to, open, marks: [{edge, at}],
+    detail}]}. ``load``: see :func:`_load`, or None. ``nodes``, ``pods``, ``dns``, ``probes`` and ``events``: {label,
+    segments: [{from, to, state, ...facts}], moments: [{at, text}]}; a pod also has ``runs``: [{from, to, row, begun,
+    ended, node, container, uid, exit, error_ms}].
     ``endpoints``: {label, end, steps: [[at, ready, which]]}. ``gaps``: {what, from, to, where, late}: what was not seen
     there, or only told of later; ``where`` holds the parts of the figure that it is about. ``omitted``: lanes left out.
     """
@@ -45,6 +46,7 @@ def timeline(history: History) -> dict[str, Json]:
         "extent": axis.extent,
         "view": axis.view(history),
         "wall_ms": axis.wall_ms(history),
+        "namespace": namespace,
         "phases": _phases(history, axis),
         "faults": faults[:MAX_LANES],
         "load": _load(bins, axis) if bins else None,
@@ -175,20 +177,29 @@ _ABOUT = {
 _EVERYWHERE = ["phases", "load", "nodes", "pods", "endpoints", "dns", "probes", "events"]
 
 
+MAX_GAPS = 400
+"""Of how many gaps of one source each is drawn; of more, those that nearly touch are drawn as one."""
+
+
 def _gaps(history: History, axis: _Axis) -> list[dict[str, Json]]:
     """Gaps, and stretches of which a source told only afterwards, each with the parts of the figure it is about."""
-    found = []
+    by_source: dict[tuple[str, str], list[Record]] = {}
     for record in [*history.of("gap"), *history.of("resumed")]:
-        until = record.get("to_ns")
-        found.append(
-            {
-                "what": f"{record.source}: {record['what']}",
-                "from": axis.s(record["from_ns"]),
-                "to": axis.extent[1] if until is None else axis.s(until),
-                "where": _parts(history, record.source),
-                "late": record.kind == "resumed",
-            }
-        )
+        by_source.setdefault((record.source, record.kind), []).append(record)
+    found = []
+    for (source, kind), records in by_source.items():
+        where = _parts(history, source)
+        joined: list[dict[str, Json]] = []
+        least_s = (axis.extent[1] - axis.extent[0]) / MAX_GAPS if len(records) > MAX_GAPS else 0.0
+        for record in sorted(records, key=lambda one: int(one["from_ns"])):
+            begin, until = axis.s(record["from_ns"]), record.get("to_ns")
+            end = axis.extent[1] if until is None else axis.s(until)
+            if least_s and joined and begin - joined[-1]["to"] < least_s:
+                joined[-1]["to"] = max(joined[-1]["to"], end)
+                continue
+            what = f"{source}: {record['what']}"
+            joined.append({"what": what, "from": begin, "to": end, "where": where, "late": kind == "resumed"})
+        found += joined
     return found
 
 

@@ -67,9 +67,10 @@ class Frame {
     this.parts[name] = [from, this.y];
   }
 
-  /** A name without what all nodes' names begin with, and without the cluster's domain. */
+  /** A name without what all nodes' names begin with, and without the cluster's domain and the stack's namespace. */
   short(name) {
-    const bare = name.replace(/\.svc\.cluster\.local\.?$/, "");
+    let bare = name.replace(/\.svc\.cluster\.local\.?/, "");
+    if (this.data.namespace) bare = bare.replace("." + this.data.namespace, "");
     return this.prefix && bare.startsWith(this.prefix) ? bare.slice(this.prefix.length) : bare;
   }
 

@@ -172,3 +172,18 @@ def test_a_pod_that_only_its_node_knew_has_a_lane() -> None:
     story.ran(2, "start", "web-9", "u9", "n1")
     pods = timeline(story.history())["pods"]
     assert [(lane["label"], len(lane["runs"])) for lane in pods] == [("web-0", 0), ("web-9", 1)]
+
+
+def test_very_many_gaps_are_drawn_as_few() -> None:
+    """Those that nearly touch are one; all that was not seen stays covered, and a far one stays apart."""
+    story = Story()
+    for number in range(5_000):
+        begin = START_NS + number * S // 10
+        story.at(number / 10 + 0.05, "gap", "probe", what="late", from_ns=begin, to_ns=begin + S // 20)
+    story.at(900, "gap", "probe", what="late", from_ns=START_NS + 890 * S, to_ns=None)
+    gaps = timeline(story.history())["gaps"]
+    assert len(gaps) < 1_000
+    assert gaps[-1]["to"] - gaps[-1]["from"] == 10
+    for number in range(0, 5_000, 50):
+        at = number / 10 - 0.05
+        assert any(gap["from"] <= at + 0.05 and at + 0.1 <= gap["to"] for gap in gaps), number

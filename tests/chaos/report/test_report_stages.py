@@ -28,7 +28,7 @@ def test_every_stage_has_its_interval_source_and_share() -> None:
     assert list(rows) == ["gone", "ready", "client", "whole again after the fault"]
     ready, client = rows["ready"], rows["client"]
     assert ready is not None
-    assert (ready.text, ready.source, ready.share) == ("1.50 s to 2.00 s", "api:Pod", "15 to 20 % of budget")
+    assert (ready.text, ready.source, ready.share) == ("1.50 to 2.00 s", "api:Pod", "15 to 20 % of budget")
     assert (ready.left, ready.width) == (60.0, 20.0)
     assert client is not None
     assert (client.text, client.open, client.share) == ("never seen, not by 900 ms", True, "over 9 % of budget")
@@ -67,12 +67,26 @@ def test_a_budget_that_could_not_be_derived_says_why() -> None:
     assert {cell.share for _, (cell,) in table.rows if cell} == {""}
 
 
+def test_a_budget_that_runs_from_the_healing_is_no_share_of_stages() -> None:
+    """Stages are told from the injection, so they are not set against another clock."""
+    table = stage_table({"faults": [{**FAULT, "budget_s": {"since": "heal", "total": 10.0}}]})
+    assert table is not None
+    assert {cell.share for _, (cell,) in table.rows if cell} == {""}
+    assert table.budgets[0].startswith("10 s from the healing")
+
+
 @pytest.mark.parametrize(
     ("interval", "text"),
-    [((0.0, 0.4), "0 ms to 0 ms"), ((999.0, 1001.0), "1.00 s to 1.00 s"), ((5.0, 60.0), "5 ms to 60 ms")],
+    [
+        ((0.0, 0.4), "0.0 to 0.4 ms"),
+        ((999.0, 1001.0), "0.999 to 1.001 s"),
+        ((5.0, 60.0), "5 to 60 ms"),
+        ((1500.0, 1700.0), "1.50 to 1.70 s"),
+        ((1500.0, None), "never seen, not by 1.50 s"),
+    ],
 )  # fmt: skip
-def test_durations_have_one_unit(interval: tuple[float, float], text: str) -> None:
-    """Both ends in seconds where the later one is a second or more."""
+def test_durations_have_one_unit(interval: tuple[float, float | None], text: str) -> None:
+    """Both ends in seconds where the later one is a second or more, and a narrow interval is no point."""
     assert duration(*interval) == text
 
 
@@ -82,6 +96,7 @@ def test_promises_name_their_bounds() -> None:
         PROMISES["availability"] + " Error ratio at most 0.1; gap at most 2 s."
     )
     assert promise("identity(web-*)", {"dns_s_max": None}) == PROMISES["identity"]
+    assert promise("identity(web-*)", {"dns_s_max": 30}).endswith("others are untouched. DNS at most 30 s.")
     assert promise("brand_new", {"lag_ms_max": 5}) == "Lag at most 5 ms."
 
 
