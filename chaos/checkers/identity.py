@@ -118,8 +118,9 @@ class _Case:
     def judge(self) -> None:
         """Judge the UIDs, the DNS name and, where volumes are expected, the claims and markers."""
         self._uids()
+        sends = [int(reading["send_ns"]) for reading in self.life.dns]
         for number in range(len(self.life.incarnations)):
-            self._dns(number)
+            self._dns(number, sends)
         if self.checker.volumes:
             for found, doubted in (
                 claim_findings(self.life),
@@ -167,7 +168,7 @@ class _Case:
 
     def _replaced(self, fault: FaultWindow, inject: int) -> None:
         """A killed pod must come back under a new UID."""
-        if any(incarnation.first_ns > inject for incarnation in self.life.incarnations):
+        if self.life.incarnations[-1].first_ns > inject:
             return
         last = self.life.incarnations[-1]
         if last.deleted_ns is not None and last.deleted_ns >= inject and not self.blind:
@@ -175,11 +176,10 @@ class _Case:
         else:
             self.doubts.append(f"neither the end of {last.uid} nor a new UID was seen after {fault_text(fault)}")
 
-    def _dns(self, number: int) -> None:
+    def _dns(self, number: int, sends: list[int]) -> None:
         """While an incarnation is ready, its name must come to mean its IP within the bound, and stay so."""
         bound_ns = round(self.checker.dns_s_max * NS_PER_S)
         incarnation = self.life.incarnations[number]
-        sends = [reading["send_ns"] for reading in self.life.dns]
         for place, (since, until, ip) in enumerate(incarnation.ready):
             end = len(sends) if until is None else bisect_left(sends, until)
             asked = self.life.dns[bisect_left(sends, since) : end]
