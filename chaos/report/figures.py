@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from chaos.checkers.evidence import load_window
 from chaos.checkers.verdict import Verdict
 from chaos.history import History, Json, without_generated_suffix
 from chaos.operations import INFO, OK
@@ -43,7 +44,17 @@ class Figure:
 
 def figures_of(history: History, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Error ratio, longest gap and latencies of the load, and every recovery's stages, as far as there are any."""
-    return [*_of_load(requests_of(history)), *_of_recovery(verdicts)]
+    return [*_of_load(_within_load(history)), *_of_recovery(verdicts)]
+
+
+def _within_load(history: History) -> Requests:
+    """The requests that the judged load sent, without those of the verifying read; all where no phase says which."""
+    requests, window = requests_of(history), load_window(history)
+    if window is None:
+        return requests
+    sent_ns = history.operations.invoke_ns
+    inside = (window[0] <= sent_ns) & (sent_ns < window[1])
+    return Requests(requests.wanted_ns[inside], requests.fate[inside], requests.latency_ns[inside], {})
 
 
 def _of_load(requests: Requests) -> Iterator[Figure]:

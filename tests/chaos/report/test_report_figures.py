@@ -38,6 +38,18 @@ def test_an_outage_until_the_end_is_a_gap() -> None:
     assert of_load(story)["longest gap"].measured[1] == pytest.approx(6.0, abs=0.1)
 
 
+def test_only_the_judged_load_counts() -> None:
+    """A verifying read that fails afterwards, and a gap before it, are none of the load's."""
+    story = Story()
+    story.phases(("before", 0, 1), ("fault", 1, 2), ("recover", 2, 3), ("after", 3, 4))
+    for number in range(40):
+        story.request(number / 10, "ok", 0.02)
+    story.request(9, "info", 0.5)
+    found = of_load(story)
+    assert found["error ratio"].measured == (0, 0)
+    assert (found["longest gap"].measured[1] or 0) < 0.2
+
+
 def test_nothing_asked_or_answered_gives_no_figure() -> None:
     """No request, no figure; no answer, no latency."""
     assert figures_of(History(()), [valid()]) == []
