@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -270,8 +271,9 @@ def install(folder: Path) -> tuple[Path, list[str]]:
     if not python.exists():
         venv.create(folder, with_pip=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        # krkn-lib pins what does not build here; its pod monitor needs none of it but the client.
-        for wanted in (["chaostoolkit-kubernetes"], ["--no-deps", "krkn-lib"]):
+        # krkn-lib pins versions that do not build on a current Python; its pod monitor needs these few, of any version.
+        needs = ["base64io", "cryptography", "jinja2", "kubeconfig", "oras", "tzlocal"]
+        for wanted in (["chaostoolkit-kubernetes"], ["--no-deps", "krkn-lib"], needs):
             subprocess.run([*pip, *wanted], check=False, timeout=600)
     modules = {
         "chaostoolkit-kubernetes": "chaosk8s.statefulset.probes",
@@ -494,7 +496,7 @@ def report(history: History, truths: Truths, peers: Peers, kills: int) -> None:
             told.append(f"{tool}, not run: its polling interval of {period_s:g} s")
     result = {
         "name": "recovery_interval_p99_width",
-        "value": round(worst, 1),
+        "value": None if math.isinf(worst) else round(worst, 1),
         "unit": "ms",
         "goal": f"<= {GOAL_MS:g}, and every truth held",
         "peer": "; ".join(told),
