@@ -27,19 +27,16 @@ def _marks(records: list[Record]) -> list[tuple[int, str]]:
     if len(records) <= MAX_MARKS:
         return [(record.time_ns, _text(record)) for record in records]
     begin = records[0].time_ns
-    stretch_ns = max(1, (records[-1].time_ns - begin) // (MAX_MARKS // 4))
+    stretches = max(1, MAX_MARKS // len({_reason(record) for record in records}))
+    stretch_ns = (records[-1].time_ns - begin) // stretches + 1
     groups: dict[tuple[int, str], list[Record]] = {}
     for record in records:
         groups.setdefault(((record.time_ns - begin) // stretch_ns, _reason(record)), []).append(record)
-    kept = sorted(groups.values(), key=len, reverse=True)[:MAX_MARKS]
-    marks = [
-        (
-            group[0].time_ns,
-            _text(group[0]) + (f" (and {len(group) - 1} more of {_reason(group[0])})" if group[1:] else ""),
-        )
-        for group in kept
-    ]
-    return sorted(marks)
+    return sorted((group[0].time_ns, _text(group[0]) + _more(group)) for group in groups.values())
+
+
+def _more(group: list[Record]) -> str:
+    return f" (and {len(group) - 1} more of {_reason(group[0])})" if group[1:] else ""
 
 
 def _reason(record: Record) -> str:

@@ -106,9 +106,13 @@ def pod_lanes(history: History, namespace: str | None) -> list[Lane]:
 
 def _pod_order(key: tuple[str, str], records: Sequence[Record]) -> tuple[Json, ...]:
     owner = next((o for r in records if (o := (r.get("state") or {}).get("owner"))), None) or {}
-    parts = re.split(r"(\d+)", key[1]) if owner.get("kind") == "StatefulSet" else []
-    natural = [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-    return key[0], str(owner.get("name", "")), natural, records[0].time_ns, key[1]
+    ordinal = natural(key[1]) if owner.get("kind") == "StatefulSet" else []
+    return key[0], str(owner.get("name", "")), ordinal, records[0].time_ns, key[1]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Orders worker2 before worker10, and a worker without a number before both."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _pod_changes(records: Sequence[Record]) -> Iterable[Change]:
@@ -161,7 +165,7 @@ def _probe_lanes(readings: Iterable[Record], said: Callable[[Record], tuple[str,
     for record in readings:
         by_target.setdefault((str(record["probe"]), str(record["target"])), []).append(record)
     lanes = []
-    for (probe, target), records in sorted(by_target.items()):
+    for (probe, target), records in sorted(by_target.items(), key=lambda item: (item[0][0], natural(item[0][1]))):
         segments = segments_of([(r.time_ns, said(r)) for r in records], records[-1].time_ns + 1)
         lanes.append(Lane(target if probe in ("dns", "http") else f"{probe} {target}", thin(segments)))
     return lanes

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from chaos.history import History, Json, Record
-from chaos.report.lanes import Change, Lane, segments_of, thin
+from chaos.report.lanes import Change, Lane, natural, segments_of, thin
 
 _OUTSIDE: dict[str, str | None] = {
     "die": "stopped", "stop": "stopped", "destroy": "stopped", "pause": "paused",
@@ -30,7 +29,7 @@ def node_lanes(history: History) -> list[Lane]:
     for record in history.of("engine"):
         by_name.setdefault(str(record["node"]), []).append(record)
     lanes = []
-    for name in sorted(by_name, key=_natural):
+    for name in sorted(by_name, key=natural):
         records = sorted(by_name[name], key=lambda record: record.time_ns)
         end_ns = max(history.last_heard[record.source] for record in records)
         segments = segments_of(_changes(records), end_ns)
@@ -60,8 +59,3 @@ def _state(told: dict[str, Json]) -> str:
     if not told.get("ready"):
         return "not-ready"
     return "cordoned" if told.get("unschedulable") else "ready"
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Worker2 before worker10, and a worker without a number before both."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]

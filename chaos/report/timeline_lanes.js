@@ -33,13 +33,17 @@ class Lanes extends Panels {
     }
   }
 
-  /** One path for each state: a lane of many changes is still a handful of elements. */
+  /** One path for each state: a lane of many changes is a handful of elements. A slit parts two of the same state. */
   drawSegments(segments, top, tall) {
     const paths = {};
+    let last = null;
     for (const segment of segments) {
       const from = Math.max(this.x(segment.from), this.left - 4), to = Math.min(this.x(segment.to), this.right + 4);
+      const touches = last && last.to === segment.from && last.state === segment.state && to - from > 3;
+      last = segment;
       if (to < this.left || from > this.right) continue;
-      paths[segment.state] = (paths[segment.state] || "") + `M${from.toFixed(1)} ${top}H${Math.max(from + 1.5, to).toFixed(1)}V${top + tall}H${from.toFixed(1)}Z`;
+      const start = (from + (touches ? 1.2 : 0)).toFixed(1);
+      paths[segment.state] = (paths[segment.state] || "") + `M${start} ${top}H${Math.max(from + 1.5, to).toFixed(1)}V${top + tall}H${start}Z`;
     }
     for (const [state, d] of Object.entries(paths)) this.node(this.body, "path", { d, class: "s-" + state });
   }

@@ -81,6 +81,14 @@ def test_dns_tells_answers_from_negatives_and_silence() -> None:
     assert [dict(s.facts).get("ip") for s in lanes[1].segments] == ["10.244.2.5", None, None, "10.244.4.8"]
 
 
+def test_names_are_in_order_of_their_numbers() -> None:
+    """web-2 stands before web-10."""
+    story = Story()
+    for name in ("web-10.web", "web-2.web", "web.web"):
+        story.dns(1, name, "10.0.0.1")
+    assert [lane.label for lane in dns_lanes(story.history())] == ["web-2.web", "web-10.web", "web.web"]
+
+
 def test_an_empty_answer_is_negative() -> None:
     """NOERROR without an address is no answer that a client can use."""
     story = Story()
