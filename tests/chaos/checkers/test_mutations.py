@@ -38,6 +38,7 @@ from mutating import (
 from stateful_sets import SimulatedSet
 from test_consistency import sound as sound_keys
 
+import kindstorm.checkers
 from chaos.checkers import (
     Checker,
     Outcome,
@@ -493,6 +494,12 @@ MUTATIONS: dict[str, list[tuple[str, Change, Outcome, str]]] = {
         ("the watch was blind", gap("api:Pod", 20, 30), UNKNOWN, "may have missed something"),
     ],
 }
+
+
+def test_every_checker_has_histories_to_be_mutated() -> None:
+    """no_request_lost is availability with no error allowed."""
+    offered = {name for name in kindstorm.checkers.__all__ if name.islower()} - {"no_request_lost"}
+    assert offered == CHECKERS.keys() == MUTATIONS.keys()
 
 
 @pytest.mark.parametrize("name", CHECKERS)
