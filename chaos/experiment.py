@@ -23,6 +23,7 @@ from chaos.probes import inside as probes
 from chaos.probes import questions
 from chaos.probes.cadence import Cadence
 from chaos.probes.inside import Inside
+from chaos.probes.volumes import Volumes, mounts
 from chaos.recorder import Recorder
 from chaos.redact import Redactor
 from chaos.secret_values import secrets_in
@@ -239,7 +240,9 @@ class _Experiment:
         undo.callback(load.stop)  # first: an interrupt may come between the start and what follows it
         load.prepare(*self._clients_of(target))
         view = self._deploy(recorder)
-        cadence = Cadence(self.writers["probe"], self._questions().lanes(view.inside))
+        volumes = Volumes(mounts(self.plan.stack.documents), lambda: recorder.objects("Pod"))
+        undo.callback(volumes.close)
+        cadence = Cadence(self.writers["probe"], [*self._questions().lanes(view.inside), *volumes.lanes()])
         undo.callback(cadence.stop)
         cadence.start()
         with self.phase("steady"):

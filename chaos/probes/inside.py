@@ -105,7 +105,7 @@ class Inside:
         """Ask the same of each target, all side by side; returns each one's reading."""
         each = NAMES_EACH if probe == "dns" else 1
         groups = [list(targets[n : n + each]) for n in range(0, len(targets), each)]
-        clock = _Clock()
+        clock = Clock()
         try:
             output = self._shell(_script(probe, groups))
         except ClusterError as refused:
@@ -173,7 +173,7 @@ def _script(probe: str, groups: Sequence[Sequence[str]]) -> str:
     return f"exec bash -c {shlex.quote(script)}"
 
 
-class _Clock:
+class Clock:
     """Places what the pod's wall clock said on this process's monotonic clock: on one machine both are the same two.
 
     Between two times at which both clocks are read here their difference has stayed within what was read; where they
