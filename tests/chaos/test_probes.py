@@ -345,22 +345,28 @@ def test_a_lane_that_falls_behind_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     """Once too many rounds are unanswered the next are left out: a gap, with how many, from when the first was due."""
     release, left_out = threading.Event(), threading.Event()
     rounds = Rounds(cadence.UNDER_WAY_MAX, lambda: release.wait(WAIT_S))
-    add = cadence._Skipped.add
+    add, end, in_a_row = cadence._Skipped.add, cadence._Skipped.end, [0]
 
-    def seen(skipped: Any, count: int, due_s: float) -> None:
+    def left(skipped: Any, count: int, due_s: float) -> None:
         add(skipped, count, due_s)
-        if len(rounds.begun_s) == cadence.UNDER_WAY_MAX and skipped._count >= 2:
+        in_a_row[0] += 1
+        if in_a_row[0] >= 5:
             left_out.set()
+
+    def begun(skipped: Any) -> None:
+        end(skipped)
+        in_a_row[0] = 0
 
     def skip_some() -> None:
         assert left_out.wait(WAIT_S)
         release.set()
 
-    monkeypatch.setattr(cadence._Skipped, "add", seen)
+    monkeypatch.setattr(cadence._Skipped, "add", left)
+    monkeypatch.setattr(cadence._Skipped, "end", begun)
     gaps = of(ran(tmp_path, rounds, period_s=0.05, until=skip_some), "gap")
     last = max(gaps, key=lambda gap: int(gap["skipped"]))
     assert last["what"] == "probe probe-0"
-    assert last["skipped"] >= 2
+    assert last["skipped"] >= 5
     assert (last["to_ns"] - last["from_ns"]) / 1e9 >= (last["skipped"] - 1) * 0.05
 
 
