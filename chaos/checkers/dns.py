@@ -23,7 +23,8 @@ from chaos.history import History, Json
 
 PROPAGATION_S = 5.0
 """How long a change of a pod may take to get to the DNS by EndpointSlices: the controller that writes them, and the
-watch of the server that reads them. Kubernetes promises no figure; this one is ours (docs/writing-a-scenario.md)."""
+watch of the server that reads them. Kubernetes promises no figure. On two cores with a load of 20 to 40 the first right
+answer came 0.1 to 2.3 s after a change was published, in 24 changes; this is twice that."""
 
 FINDINGS_MAX = 20
 
