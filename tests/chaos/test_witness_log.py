@@ -136,6 +136,14 @@ def test_a_wall_clock_that_was_set_makes_the_error_as_large_as_its_step() -> Non
     assert abs(at - ns(10.2)) <= data["error_ns"]
 
 
+def test_beyond_the_last_pair_the_clocks_may_drift() -> None:
+    """As fast as the kernel lets them: two seconds after it that is a millisecond."""
+    log = Log().began(1).heard(1).clocks(1, 10).exit(11.5, "a").task("seen", 9, "a")
+    log.lines.sort(key=lambda line: int(line.split()[1]))
+    (gone,) = [data for _, data in log.rows("runtime", 2) if data["event"] == "exit"]
+    assert gone["error_ns"] > 1_000_000
+
+
 @given(
     st.floats(0.001, 3.0), st.integers(2, 2000), st.sampled_from([1, 10_000_000]), st.floats(-3e-4, 3e-4), st.booleans()
 )
