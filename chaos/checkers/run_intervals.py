@@ -55,6 +55,8 @@ class _Container:
     node: str
     name: str
     start: tuple[int, int]
+    seen_ns: int
+    """When the witness last said that it ran."""
     end: tuple[int, int] | None = None
 
 
@@ -90,7 +92,7 @@ class Intervals:
         self._starts = _engine_times(history, "start")
         self._heard = _times_by_node(history)
         gaps = [gap for gap in history.of("gap") if _is_node(gap)]
-        self._gaps = [(_node(g), int(g["from_ns"]), _until(g)) for g in gaps]
+        self._gaps = [(_node(g), int(g["from_ns"]), _until(g), g.get("looked_every_ns") is not None) for g in gaps]
         self.blind = [part for g in gaps if not _looked(g) for part in self._alive_parts(_node(g), g)]
         """(node, from, to): stretches in which a container can have come and gone without being seen."""
         self._containers: dict[str, _Container] = {}
@@ -110,11 +112,15 @@ class Intervals:
         if record["event"] == "exit":
             if known is not None:
                 known.end = span
-        elif known is None:
+        elif known is not None:
+            known.seen_ns = record.time_ns
+        else:
             unseen = -FOREVER if record["event"] == "seen" else span[0]
             earliest = unseen if created is None else min(int(created) - error, span[0])
             uid, pod, name = (str(record[key]) for key in ("pod_uid", "pod", "container"))
-            self._containers[identifier] = _Container(uid, pod, _node(record), name, (earliest, span[1]))
+            self._containers[identifier] = _Container(
+                uid, pod, _node(record), name, (earliest, span[1]), record.time_ns
+            )
 
     def _alive_parts(self, node: str, gap: Record) -> list[tuple[str, int, int]]:
         """A gap without the time in which the node was dead: from its death to its start, as the engine says."""
@@ -125,19 +131,27 @@ class Intervals:
         back = next((at for at in self._starts.get(node, ()) if at > died), FOREVER)
         return [(node, begin, died), *([(node, back, end)] if back < end else [])]
 
-    def _alive_until(self, node: str, time_ns: int) -> int:
-        """Up to when a container without an exit certainly ran: the last the node was heard of, before any gap."""
+    def _alive_until(self, node: str, time_ns: int, seen_ns: int) -> int:
+        """Up to when a container without an exit certainly ran: the last the node was heard of, before any gap.
+
+        A gap in which its processes were looked at hides no exit, nor does one in or after which it was seen again.
+        """
         heard = self._heard.get(node, [])
         at = bisect_right(heard, time_ns)
         last = heard[at - 1] if at else -FOREVER
-        return min([last, *(begin for name, begin, end in self._gaps if name == node and begin < last <= end)])
+        hidden = [
+            begin
+            for name, begin, end, looked in self._gaps
+            if name == node and begin < last and (last <= end or (seen_ns <= begin and not looked))
+        ]
+        return min([last, *hidden])
 
     def _end(self, container: _Container) -> tuple[int, int]:
         node, begun = container.node, container.start[1]
         died = next((at for at in self._deaths.get(node, ()) if at >= begun), FOREVER)
         if container.end is not None:
             return min(container.end[0], died), min(container.end[1], died)
-        last = self._alive_until(node, min(died, self.closed.get(node, FOREVER)))
+        last = self._alive_until(node, min(died, self.closed.get(node, FOREVER)), container.seen_ns)
         return max(begun, last), died
 
     def runs(self) -> list[Run]:

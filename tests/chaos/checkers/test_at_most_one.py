@@ -238,6 +238,18 @@ def test_a_gap_is_bounded_by_what_ran_before_and_after() -> None:
     assert gap(23.5, looked_every_ns=ns(0.3)) is Outcome.VALID
 
 
+def test_an_exit_may_have_been_missed_in_a_gap() -> None:
+    """What was not seen again after it may have ended in it; what was seen again, or looked at meanwhile, ran on."""
+
+    def gap(**more: Json) -> Runs:
+        return Runs().ran("a", 5, None).ran("b", 30, None, "w2").node_gap(21, 22, **more)
+
+    assert judged(gap()).outcome is Outcome.UNKNOWN
+    assert judged(gap().told(21.9, "seen", "a")).outcome is Outcome.INVALID
+    assert judged(gap().told(10, "seen", "a")).outcome is Outcome.UNKNOWN
+    assert judged(gap(looked_every_ns=ns(0.5))).outcome is Outcome.INVALID
+
+
 def test_in_a_gap_a_container_may_have_come_and_gone() -> None:
     """A pod that was still there may have run once more; unless its processes were looked at all the time."""
 
