@@ -110,7 +110,9 @@ def _name(
 ) -> Name | str:
     """What the name is and should mean; a sentence where nobody can tell."""
     labels = target.split(".")
-    if len(labels) > 3 and labels[3] == "svc" and namespace in (None, labels[2]):
+    if namespace is not None and ".svc" in target and f".{namespace}.svc" not in target:
+        return "it is a name of another namespace than the stack's"
+    if len(labels) > 3 and labels[3] == "svc":
         pod, service = labels[0], services.get(labels[1])
         published = service is not None and _publishes(service)
         mine = [life for life in pods if life.name == pod]

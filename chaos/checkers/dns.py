@@ -177,20 +177,23 @@ class _Case:
         return expected <= given and all(meant.may_hold(ip, reading.send_ns, reading.receive_ns) for ip in given)
 
     def _silences(self, *, asked: bool) -> list[str]:
-        """The longest stretch of unanswered questions that is beyond the bound: asked in vain, or not even asked."""
-        longest, since, count = 0, 0, 0
+        """The longest stretch of unanswered questions beyond the bound: all asked in vain, or some not even asked."""
+        longest, since, count, lacking = 0, 0, 0, 0
         start: int | None = None
-        run = 0
+        run, unasked = 0, 0
         for reading in self.name.readings:
-            if reading.addresses is not None or reading.asked is not asked:
-                start, run = None, 0
+            if reading.addresses is not None or (asked and not reading.asked):
+                start, run, unasked = None, 0, 0
                 continue
             start, run = reading.send_ns if start is None else start, run + 1
-            if reading.send_ns - start > longest:
-                longest, since, count = reading.send_ns - start, start, run
+            unasked += not reading.asked
+            if reading.send_ns - start > longest and (asked or unasked):
+                longest, since, count, lacking = reading.send_ns - start, start, run, unasked
         if longest <= self.settle_ns:
             return []
-        how = "had no answer" if asked else "could not be asked, which is the probe's own failure,"
+        how = "had no answer or could not be asked"
+        if lacking in (0, count):
+            how = "could not be asked, which is the probe's own failure," if lacking else "had no answer"
         return [f"{self.name.target} {how} for {longest / NS_PER_S:.1f} s ({count} readings), from {self._when(since)}"]
 
     def _sentence(self, verb: str, address: str, readings: list[Asked]) -> str:

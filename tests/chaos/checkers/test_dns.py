@@ -206,6 +206,16 @@ def test_silence_is_told_apart_from_not_asking() -> None:
     assert judged(changed(whole(), STABLE, 26, 30.5, **silent)).outcome is Outcome.VALID
 
 
+def test_a_silence_that_was_asked_only_in_part_is_unknown() -> None:
+    """In vain and not at all by turns: nobody knows whether the name had an answer."""
+    story = changed(whole(), STABLE, 26, 36, value=None, error="no answer")
+    for number, record in enumerate(filter(readings(STABLE, 26, 36), story.records)):
+        record.data["asked"] = bool(number % 2)
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert f"{STABLE} had no answer or could not be asked for 9.5 s (20 readings)" in verdict.summary
+
+
 def test_a_server_that_failed_gave_no_answer() -> None:
     """SERVFAIL says nothing about who has the name: it is silence, and too long a one is a finding."""
     value = given_(rcode="SERVFAIL")
@@ -269,6 +279,17 @@ def test_what_cannot_be_judged_is_named() -> None:
         "moved": "the Service was changed meanwhile",
         "unseen": "no Service of this name was seen",
     }
+
+
+@pytest.mark.parametrize("target", ["web.other.svc.cluster.local", "web-1.other.svc", "web-1.web.other.svc"])
+def test_a_name_of_another_namespace_is_none_of_the_stacks(target: str) -> None:
+    """Its Services and pods may be called as the stack's are."""
+    story = service(whole(), "web-1")
+    for half in range(12, 82):
+        answer(story, half / 2, target, "9.9.9.9")
+    verdict = judged(story.revisions())
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert verdict.evidence["not_judged"] == {target: "it is a name of another namespace than the stack's"}
 
 
 def test_a_watch_that_told_late_leaves_no_doubt() -> None:
