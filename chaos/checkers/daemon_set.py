@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from chaos.checkers.evidence import blind_spots, fault_doubt, load_window, lost_records, moment, stack_end
-from chaos.checkers.seats import Where, owners_taints, placed_records
+from chaos.checkers.seats import Where, owners_taints, placed_records, unlabelled
 from chaos.checkers.spans import Span, length_s, outside, spans_told
 from chaos.checkers.stack_watch import is_ready
 from chaos.checkers.verdict import Outcome, Verdict
@@ -37,7 +37,7 @@ class DaemonSetPlacement:
         cover.follow(pods, nodes, end)
         sources = {record.source for record in (*pods, *nodes)}
         unseen = spans_told(history.of("gap"), sources)
-        lost = lost_records(history, "object")
+        lost = lost_records(history, "object") + unlabelled(self.where, nodes)
         findings, doubts = [], []
         for lack in cover.lacks:
             lasted_s = length_s([lack.span])
@@ -49,7 +49,11 @@ class DaemonSetPlacement:
                 doubts.append(f"it is not certain that {text}")
             elif lack.span[1] >= end:
                 doubts.append(f"{text}, up to the end")
-        findings += [f"{pod} was on {node}, which is not {self.where}" for pod, node in cover.strays if not lost]
+        findings += [
+            f"{pod} was on {node}, which is not {self.where}, from {moment(history, at)} on"
+            for pod, node, at in cover.strays
+            if not lost
+        ]
         doubts += lost + blind_spots(history, sources, 0, end)
         if not pods:
             doubts.append(f"no pod of the DaemonSet {self.daemon_set} was seen")
@@ -90,7 +94,8 @@ class _Cover:
 
     where: Where
     lacks: list[_Lack] = field(default_factory=list)
-    strays: list[tuple[str, str]] = field(default_factory=list)
+    strays: list[tuple[str, str, int]] = field(default_factory=list)
+    """Pods that were put where none should be: (pod, node, when in ns)."""
     covered: set[str] = field(default_factory=set)
     came_back: set[str] = field(default_factory=set)
     """Nodes that were due again, or first, once a pod had been ready somewhere."""
@@ -138,7 +143,7 @@ class _Cover:
         if uid not in self._seat:
             self._seat[uid] = node
             if self.where.on is not None and not self.where.means(node, self._nodes.get(node) or {}):
-                self.strays.append((f"{record['name']} ({uid})", node))
+                self.strays.append((f"{record['name']} ({uid})", node, record.time_ns))
         there = self._ready.setdefault(node, set())
         (there.add if is_ready(record) else there.discard)(uid)
         self._judge(node, record.time_ns)

@@ -17,7 +17,7 @@ from chaos.checkers.evidence import (
     moment,
     stack_end,
 )
-from chaos.checkers.seats import Breach, Seats, Where, placed_records
+from chaos.checkers.seats import Breach, Seats, Where, placed_records, unlabelled
 from chaos.checkers.spans import Span, length_s, merged, outside, spans_told
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json
@@ -52,7 +52,7 @@ class Placement:
         excused = self._excused(history)
         sources = {record.source for record in chain(pods, nodes)}
         unseen = spans_told(history.of("gap"), sources)
-        lost = lost_records(history, "object")
+        lost = lost_records(history, "object") + unlabelled(self.where, nodes)
         findings, doubted, tolerated = [], [], []
         for breach in seats.breaches:
             judged = outside(breach.span, [] if breach.kind == "on" else excused)

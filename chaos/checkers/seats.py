@@ -66,6 +66,14 @@ def placed_records(history: History, workload: str) -> tuple[list[Record], list[
     return pods, nodes
 
 
+def unlabelled(where: Where, nodes: list[Record]) -> list[str]:
+    """Of which nodes no record says what labels they have, where that matters; older histories have none."""
+    if not isinstance(where.on, dict) and where.topology is None:
+        return []
+    silent = {str(r["name"]) for r in nodes if r["verb"] != "deleted" and "labels" not in (r.get("state") or {})}
+    return [f"the labels of {', '.join(sorted(silent))} were not recorded"] if silent else []
+
+
 class Levels:
     """How many of a set of things have how many replicas; each change takes constant time for each step it makes."""
 

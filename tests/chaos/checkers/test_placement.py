@@ -178,6 +178,22 @@ def test_other_pods_do_not_count() -> None:
     assert judged(story, per_node_max=1).outcome is Outcome.VALID
 
 
+def unlabelled(story: Story) -> Story:
+    """The story as an older recorder would have told it: without the nodes' labels."""
+    for record in story.records:
+        if record.kind == "object" and record["object"] == "Node":
+            record["state"].pop("labels", None)
+    return story
+
+
+@pytest.mark.parametrize("promised", [{"on": {"zone": "a"}}, {"on": "*", "spread": 1, "topology": "zone"}])
+def test_labels_that_were_not_recorded_are_unknown(promised: dict[str, Any]) -> None:
+    """Nobody can tell whether a node has a label of which no record says anything."""
+    verdict = judged(unlabelled(spread_out()), **promised)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "the labels of control-plane, worker, worker2, worker3 were not recorded" in verdict.summary
+
+
 # --- DaemonSets -----------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +238,8 @@ def test_a_complete_daemon_set_is_valid() -> None:
          "worker2 was without a ready pod of agent for 14.0 s (bound 5 s), from 8.00 s after the injection"),
         (node(everywhere(), 32, "worker4", "added"), None, "worker4 was without a ready pod of agent for 10.0 s"),
         (agent(agent(everywhere(), 31, "worker", "deleted"), 38, "worker", "added", "b"), None, "for 7.0 s"),
-        (everywhere(), "worker?", "agent-worker-a (agent-worker-a) was on worker, which is not worker?"),
+        (everywhere(), "worker?",
+         "agent-worker-a (agent-worker-a) was on worker, which is not worker?, from 19.00 s before the injection"),
         (everywhere(), "*", "control-plane was without a ready pod of agent for 41.0 s"),
     ],
 )  # fmt: skip
@@ -231,6 +248,13 @@ def test_a_node_without_it_is_invalid_and_named(story: Story, on: str | None, fi
     verdict = complete(story, on=on)
     assert verdict.outcome is Outcome.INVALID, verdict.summary
     assert any(finding in text for text in verdict.findings), verdict.findings
+
+
+def test_a_daemon_set_on_nodes_whose_labels_were_not_recorded_is_unknown() -> None:
+    """Where it should be is said by labels that no record has."""
+    verdict = complete(unlabelled(everywhere()), on={"zone": "b"})
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "the labels of control-plane, worker, worker2, worker3 were not recorded" in verdict.summary
 
 
 @pytest.mark.parametrize(
