@@ -134,8 +134,14 @@ class _Case:
             return
         if len(self.newer) > 1:
             again = moment(self.history, self.seen[self.newer[1]][0].time_ns)
-            self.findings.append(f"{self.pod} was replaced once more, {again}")
+            told = self.doubts if self._is_met_again() else self.findings
+            told.append(f"{self.pod} was replaced once more, {again}")
         self._judge_stay(self.seen[self.newer[0]])
+
+    def _is_met_again(self) -> bool:
+        """Whether another fault that began during the drain was aimed at the new pod, or at no pod."""
+        others = [f for f in self.history.faults() if self.inject < f.records[0].time_ns < self.end]
+        return any(not f.pods or any(pod.get("name") == self.pod for pod in f.pods) for f in others)
 
     def _open_or_closed(self) -> list[str]:
         """Why the node was not certainly cordoned from the effect to the healing, and open after it."""

@@ -199,6 +199,23 @@ def test_what_comes_after_another_fault_is_that_faults() -> None:
     assert judged(story, moves=True).outcome is Outcome.VALID
 
 
+@pytest.mark.parametrize(
+    ("target", "outcome"),
+    [
+        ({"kind": "Pod", "name": "web-1", "uid": "web-1-b"}, Outcome.UNKNOWN),
+        ({"kind": "Node", "name": "worker2"}, Outcome.UNKNOWN),
+        ({"kind": "Pod", "name": "web-0", "uid": "web-0-a"}, Outcome.INVALID),
+    ],
+)
+def test_a_fault_during_the_drain_may_have_replaced_it(target: dict[str, object], outcome: Outcome) -> None:
+    """One that hit the new pod, or its node, is no doing of the drain; one that hit another pod explains nothing."""
+    story = moved().fault("other", target, inject_s=30, heal_s=31)
+    story.pod(30.1, "web-1", "web-1-b", "deleted", node="worker2").pod(30.2, "web-1", "web-1-c", "added", node=None)
+    verdict = judged(story, moves=True)
+    assert verdict.outcome is outcome
+    assert "web-1 was replaced once more, 0.20 s after the injection of other on" in verdict.summary
+
+
 def test_other_namespaces_pods_are_no_sight_of_it() -> None:
     """A namesake elsewhere neither moves nor waits for our pod."""
     state = {"ready": True, "node": "worker3"}
