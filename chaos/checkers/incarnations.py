@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from chaos.checkers.evidence import stack_end, stack_namespace
 from chaos.checkers.ordinals import REVISION_LABEL
+from chaos.checkers.publication import published
 from chaos.history import FaultWindow, History, Json, Record
 
 WATCHED = ("Pod", "PersistentVolumeClaim", "PersistentVolume")
@@ -27,11 +28,11 @@ class Incarnation:
     ips: list[str] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
     ready: list[tuple[int, int | None, str]] = field(default_factory=list)
-    """Stretches of readiness: from, to (None: to the end), the pod's IP; ns."""
+    """Stretches in which it certainly was ready: from, to (None: to the end), the pod's IP; ns."""
     deleted_ns: int | None = None
 
-    def see(self, record: Record, state: dict[str, Json]) -> None:
-        """Take in one record of this UID."""
+    def see(self, record: Record, state: dict[str, Json], lower_ns: int) -> None:
+        """Take in one record of this UID, which was published at ``lower_ns`` or after."""
         for known, value in ((self.ips, state.get("ip")), (self.nodes, state.get("node"))):
             if value and value not in known:
                 known.append(value)
@@ -41,7 +42,7 @@ class Incarnation:
         ip = str(state.get("ip"))
         is_open = bool(self.ready) and self.ready[-1][1] is None
         if is_open and (not good or self.ready[-1][2] != ip):  # a node that was stopped gives its pods other addresses
-            self.ready[-1] = (self.ready[-1][0], record.time_ns, self.ready[-1][2])
+            self.ready[-1] = (self.ready[-1][0], max(self.ready[-1][0], lower_ns), self.ready[-1][2])
             is_open = False
         if good and not is_open:
             self.ready.append((record.time_ns, None, ip))
@@ -116,6 +117,7 @@ def lives_of(history: History, pattern: str) -> dict[str, Life]:
     lives: dict[str, Life] = {}
     known: dict[str, Incarnation] = {}
     living: dict[str, set[str]] = {}
+    lower_ns = {id(change.record): change.lower_ns for change in published(history, ("Pod",))}
     for record in history.objects("Pod"):
         state = record.get("state") or {}
         owner, uid, name = state.get("owner") or {}, str(record["uid"]), str(record["name"])
@@ -127,7 +129,7 @@ def lives_of(history: History, pattern: str) -> dict[str, Life]:
             revision = (state.get("labels") or {}).get(REVISION_LABEL)
             known[uid] = Incarnation(uid, record.time_ns, frozenset(state.get("claims") or ()), revision)
             life.incarnations.append(known[uid])
-        known[uid].see(record, state)
+        known[uid].see(record, state, lower_ns[id(record)])
         alive = living.setdefault(name, set())
         (alive.discard if record["verb"] == "deleted" else alive.add)(uid)
         if len(alive) > 1:

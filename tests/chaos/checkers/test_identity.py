@@ -437,3 +437,9 @@ def test_a_service_that_is_called_as_a_pod_is_not_the_pods_name() -> None:
         times = {"send_ns": ns(at_s), "receive_ns": ns(at_s + 0.1)}
         story.tell(at_s + 0.1, "probe", "probe", probe="dns", target=target, value=value, error=None, **times)
     assert judged(story).outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize(("at_s", "outcome"), [(20.04, Outcome.INVALID), (20.09, Outcome.VALID)])
+def test_the_dns_may_hear_of_a_pods_end_before_our_watch_tells_of_it(at_s: float, outcome: Outcome) -> None:
+    """Told at 20.1 s, it was published after the read of 20.05 s: since then it need not have an address."""
+    assert judged(killed_pod().dns(at_s, "web-1", rcode="NXDOMAIN"), dns_s_max=5).outcome is outcome
