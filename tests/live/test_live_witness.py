@@ -186,10 +186,7 @@ def test_a_deployments_killed_pod_and_the_next_run_side_by_side(experiment: Any,
 
 
 def slow_to_die(stacks: Any) -> Any:
-    """The web stack with pods that are deaf to the word to end, and take up all the grace they are given.
-
-    By force that is what the kubelet gives any hook, and two seconds more; gracefully it is twelve.
-    """
+    """The web stack with pods that are deaf to the word to end, and take up all the grace they are given."""
 
     def slow(document: dict[str, Any]) -> None:
         if document["kind"] == "StatefulSet":
@@ -204,11 +201,7 @@ def slow_to_die(stacks: Any) -> Any:
 
 
 @pytest.mark.full
-def test_a_pod_that_is_killed_by_force_runs_on_beside_the_next(experiment: Any, stacks: Any) -> None:
-    """The API forgets web-1 at once and another one starts while its container still dies; gracefully it does not."""
-    forced = experiment(
-        stack=slow_to_die(stacks), workload=HTTP_READS, faults=[kill_pod(ordinal("web", 1), force=True)]
-    )
-    forced.judge_each(invalid={at_most_one("web-*"): "web-1 ran twice at once for"})
-    graceful = experiment(stack=slow_to_die(stacks), workload=HTTP_READS, faults=[kill_pod(ordinal("web", 1))])
-    graceful.judge(at_most_one("web-*"), recovery(after_fault_s_max=60))
+def test_a_pod_that_takes_all_its_grace_is_waited_for(experiment: Any, stacks: Any) -> None:
+    """A StatefulSet's next web-1 starts once the killed one has been killed for good, twelve seconds later."""
+    run = experiment(stack=slow_to_die(stacks), workload=HTTP_READS, faults=[kill_pod(ordinal("web", 1))])
+    run.judge(at_most_one("web-*"), recovery(after_fault_s_max=60))
