@@ -109,6 +109,10 @@ def read(text: str, begin_ns: int, boot_ns: int = 0) -> list[Row]:
                 continue
             skipped = int(at) if at.isdigit() else skipped
         reader.take(line)
+    if not reader.clocks.pairs:
+        heard = last_ns(text)
+        gap = {"what": "the witness wrote no pair of clocks", "from_ns": begin_ns, "to_ns": heard}
+        return [(heard, "gap", gap)] if heard > begin_ns else []
     rows = [*_clock_rows(reader.clocks, begin_ns), *reader.gap_rows(begin_ns), *reader.run_rows(begin_ns)]
     return sorted(rows, key=lambda row: row[0])
 
@@ -164,6 +168,12 @@ class _Reader:
     def _gap(self, from_ns: int, to_ns: int, what: str, **more: Json) -> None:
         self.gaps.append((from_ns, to_ns, {"what": what, **more}))
 
+    def _is_blind(self, since: int, why: str, init: int | None) -> None:
+        """Until the next list; where there was none since it was blind before, it has been so all along."""
+        if self._blind is not None:
+            since, why = min(since, self._blind[0]), self._blind[1]
+        self._blind = (since, why, init)
+
     def _take_clock(self, mono: int, words: list[str]) -> None:
         self.clocks.add(mono, int(words[2]), int(words[3]), int(words[4]))
 
@@ -172,18 +182,18 @@ class _Reader:
         other = init if init != self._init else None
         if self._looks is not None:
             self._gap_of_looks(self._last)
-        self._blind = (self._last, "the witness did not run", other)
+        self._is_blind(self._last, "the witness did not run", other)
         self._looks, self._init = [], init
 
     def _take_cut(self, _mono: int, _words: list[str]) -> None:
         if not self._last:
-            self._blind = (0, "what the witness wrote before was thrown away", None)
+            self._is_blind(0, "what the witness wrote before was thrown away", None)
 
     def _take_turned(self, _mono: int, _words: list[str]) -> None:
         """What follows says it all again."""
 
     def _take_unwritten(self, mono: int, _words: list[str]) -> None:
-        self._blind = (min(mono, self._last), "the node's disk took nothing", None)
+        self._is_blind(min(mono, self._last), "the node's disk took nothing", None)
 
     def _take_lost(self, mono: int, _words: list[str]) -> None:
         self._looks = [self._last or mono]

@@ -252,6 +252,24 @@ def test_a_disk_that_was_full_leaves_a_gap_and_a_new_list() -> None:
     assert log.events(5)[2:] == [("exit", "a", 12.05), ("seen", "b", 14.1)]
 
 
+@pytest.mark.parametrize("again", ["began", "unwritten"])
+def test_a_gap_that_begins_anew_before_its_list_is_one_gap(again: str) -> None:
+    """A witness that dies before it could list what runs, or whose disk is full then, hides nothing from before."""
+    log = Log().began(1).heard(1).clocks(1, 3).start(3.1, "a").clocks(3.5, 10.5).began(15, init_s=14.5)
+    log = log.began(20, init_s=19.5) if again == "began" else log.line("unwritten", 15).clock(20)
+    log.line("listed", 20.25, 1).line("open", 20.5, 1).line("listed", 20.5, 1).clocks(21, 22)
+    (_, begin_s, end_s), *_ = log.gaps(5)
+    assert (begin_s, end_s) == (10, 20.25)
+    assert log.events(5) == [("seen", "a", 5), ("exit", "a", 15.125)]
+
+
+def test_without_a_pair_of_clocks_nothing_is_placed() -> None:
+    """A disk that took none of them leaves a gap, and no time that nobody knows."""
+    log = Log().line("began", 1, 0).heard(1.5).start(3, "a").exit(4, "a")
+    assert log.events() == []
+    assert log.gaps() == [("the witness wrote no pair of clocks", 0, 4.001)]
+
+
 @pytest.mark.parametrize("torn", ["clock 1050", "exit 10500000000 nonsense", "no line", "start 10500000000 x"])
 def test_a_line_that_cannot_be_read_leaves_a_gap(torn: str) -> None:
     """Between its neighbours."""
