@@ -62,7 +62,14 @@ def _found(value: Json, answer: requests.Response) -> Outcome:
         return Outcome("ok", {"key": value["key"], "version": None})
     if answer.status_code == requests.codes.ok and answer.content.isdigit():
         return Outcome("ok", {"key": value["key"], "version": int(answer.content)})
-    return Outcome("fail", None, f"answered {answer.status_code}: {answer.content[:40]!r}")
+    return Outcome("fail", None, _no_version(answer))
+
+
+def _no_version(answer: requests.Response) -> str:
+    """Nothing of the answer itself: part of it could be half a secret, which nobody would know for one."""
+    if answer.status_code != requests.codes.ok:
+        return f"answered {answer.status_code}"
+    return f"answered {answer.status_code} with {len(answer.content)} bytes that are no version"
 
 
 def _sent(error: BaseException | None) -> bool:

@@ -49,6 +49,22 @@ class Forgetful(dict[str, bytes]):
         """Let it go."""
 
 
+def test_an_answer_that_is_no_version_is_not_quoted(service: Service, load: LocustLoad, tmp_path: Path) -> None:
+    """Part of it could be half a secret, which nobody would know for one."""
+    service.kept = Garbling()
+    history = run(load, BRIEF.with_(max_requests=40), service.target, tmp_path)
+    errors = {record["error"] for record in ops(history, "fail") if record["f"] == "read"}
+    assert errors == {"answered 200 with 52 bytes that are no version"}
+
+
+class Garbling(dict[str, bytes]):
+    """Keeps something else."""
+
+    def __setitem__(self, name: str, body: bytes) -> None:
+        """Of 52 bytes."""
+        super().__setitem__(name, b"token=" + b"0123456789abcdefghijklm" * 2)
+
+
 @pytest.mark.parametrize(
     ("status", "write", "error"), [(403, "fail", "answered 403"), (500, "info", "answered 500"), (302, "info", "")]
 )
