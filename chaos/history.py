@@ -58,8 +58,8 @@ Linux host share. The kinds and their fields:
 ``probe``     one reading, sent and answered between ``send_ns`` and ``receive_ns``: ``probe``, ``target``, ``value``,
               ``error`` (None where it was answered), ``asked``: False where the question never got to what it is about,
               the probe's own silence (absent in older histories). Asked inside the cluster: ``dns``, target a name,
-              value {answers: [ip, ...], rcode}; ``http``, target a URL, value {status, body: its first 256 characters};
-              ``tcp``, target host:port, value {outcome: connected | refused, took_ms}.
+              value {answers: [ip, ...], rcode}; ``http``, target a URL, value {status, body: its first 256 characters,
+              in whole words}; ``tcp``, target host:port, value {outcome: connected | refused, took_ms}.
               ``storage``, asked from the pod's node: target pod:path, where a claim is mounted; value {pod_uid, wrote:
               a number, synced; found: what was there before, None where nothing was; took_ms}.
 ``revision``  ``send_ns``, ``receive_ns``, ``revision``: a linearizable read of the store, sent and answered then. An

@@ -71,7 +71,15 @@ def _http(text: str) -> tuple[Json, str | None]:
     body, _, status = text.rpartition("\n")
     if not status.isdigit() or status == "000":
         return None, "no HTTP answer"
-    return {"status": int(status), "body": body[:_BODY_CHARS]}, None
+    return {"status": int(status), "body": _beginning(body)}, None
+
+
+def _beginning(body: str) -> str:
+    """As much as is kept, in whole words: half a secret is one that nobody would know for one."""
+    kept = body[:_BODY_CHARS]
+    if len(body) == len(kept) or body[_BODY_CHARS].isspace():
+        return kept
+    return re.sub(r"\s*\S*\Z", "", kept)
 
 
 def _tcp(text: str, took_ms: float | None) -> tuple[Json, str | None]:

@@ -128,10 +128,18 @@ class Inside:
             self._local.session.trust_env = False
         try:
             answer = self._local.session.get(f"{self._address}/shell", params={"cmd": command}, timeout=ASK_S)
-            answer.raise_for_status()
+            if answer.status_code != requests.codes.ok:
+                raise ClusterError(f"{NOT_ASKED}: status {answer.status_code}")
             return str(answer.json().get("output", ""))
         except (requests.RequestException, ValueError, AttributeError) as error:
-            raise ClusterError(f"{NOT_ASKED}: {error}") from error
+            raise ClusterError(f"{NOT_ASKED}: {_root(error)}") from error
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause: what requests says itself repeats the whole script, for each target of each round."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return f"{type(error).__name__}: {error}"
 
 
 _QUESTIONS = {

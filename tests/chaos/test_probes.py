@@ -125,7 +125,7 @@ def test_names_are_answered_each_for_itself(pod: Pod) -> None:
     [
         ("http://web-0/identity", {"status": 200, "body": "web-0 uid\n"}, None),
         ("http://web-0/missing", {"status": 404, "body": ""}, None),
-        ("http://web-0/long", {"status": 200, "body": "x" * 256}, None),
+        ("http://web-0/long", {"status": 200, "body": ""}, None),
         ("http://web-0/back\\slash", {"status": 200, "body": "C:\\new\n"}, None),
         ("http://web-0/refused", None, "no HTTP answer"),
         ("http://web-0/other", None, "no HTTP answer"),
@@ -213,7 +213,26 @@ def test_nobody_there_to_ask() -> None:
     """The entry node does not answer at all: not asked, and said so."""
     reading = Inside(f"http://127.0.0.1:{free_port()}").dns("a")
     assert not reading.asked
-    assert str(reading.error).startswith(inside.NOT_ASKED)
+    assert str(reading.error).startswith(f"{inside.NOT_ASKED}: ConnectionRefusedError")
+
+
+@pytest.mark.parametrize("output", [b"500", b"no json", b"[]"])
+def test_an_error_does_not_repeat_what_was_asked(pod: Pod, output: bytes) -> None:
+    """Each target of each round has one: with the request's address, which is a whole script, that would be much."""
+    pod.outputs = [output]
+    for address in (pod.url, f"http://127.0.0.1:{free_port()}"):
+        error = str(Inside(address).dns("a").error)
+        assert error.startswith(inside.NOT_ASKED)
+        assert "cmd=" not in error
+        assert len(error) < 120
+
+
+def test_a_body_is_not_cut_within_a_word() -> None:
+    """Half a secret is one that nobody would know for one."""
+    body = "x" * 240 + " token=0123456789abcdefghij"
+    assert answers.understand("http", "u", f"{body}\n200", None, None) == ({"status": 200, "body": "x" * 240}, None)
+    exact = body[:256]
+    assert answers.understand("http", "u", f"{exact}\n200", None, None) == ({"status": 200, "body": exact}, None)
 
 
 def test_what_is_asked_is_quoted(pod: Pod, tmp_path: Path) -> None:
