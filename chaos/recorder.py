@@ -94,9 +94,18 @@ class Recorder:
         Before, each watch must have seen what the API server says is there now: a watch that fell silent leaves a
         gap from when it last told something, so that nobody takes its silence for peace.
         """
-        if self._failed is None:
-            with ThreadPoolExecutor(len(self._watches)) as pool:  # side by side: a dead API server confirms none
-                list(pool.map(self._confirm, self._watches))
+        try:
+            if self._failed is None:
+                with ThreadPoolExecutor(len(self._watches)) as pool:  # side by side: a dead API server confirms none
+                    list(pool.map(self._confirm, self._watches))
+        finally:
+            self._end()
+        self.check()
+        alive = [thread.name for thread in self._threads if thread.is_alive()]
+        if alive:
+            raise WaitTimeout(f"{', '.join(alive)} did not end within {SYNC_S} s")
+
+    def _end(self) -> None:
         self._stop.set()
         self._revisions.stop()
         for watch in self._watches:
@@ -104,10 +113,6 @@ class Recorder:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout=SYNC_S)
-        self.check()
-        alive = [thread.name for thread in self._threads if thread.is_alive()]
-        if alive:
-            raise WaitTimeout(f"{', '.join(alive)} did not end within {SYNC_S} s")
 
     def _confirm(self, watch: Watch) -> None:
         namespace = None if watch.kind in GLOBAL else self._namespace

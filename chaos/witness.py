@@ -80,7 +80,7 @@ class Witnesses:
 
     def _write_node(self, node: str) -> None:
         asked_ns, begin_ns = time.monotonic_ns(), self._begin[0]
-        text, why = _fetched(node, asked_ns)
+        text, why = _fetched(node, asked_ns, self._folder)
         heard_ns = witness_log.last_ns(text)
         rows = witness_log.read(text, begin_ns, _ahead_of_monotonic())
         covered_ns = heard_ns if heard_ns >= asked_ns else asked_ns
@@ -152,13 +152,13 @@ def engine_rows(
     return [(wall_ns + offset, data) for (wall_ns, _, _), data in sorted(found.items())]
 
 
-def _fetched(node: str, asked_ns: int) -> tuple[str, str | None]:
+def _fetched(node: str, asked_ns: int, folder: Path) -> tuple[str, str | None]:
     """What a witness wrote, up to the question if it runs; or as much as there is, and why it is not more."""
     text = ""
 
     def fetch() -> int:
         nonlocal text
-        text = _copied(node) or text
+        text = _copied(node, folder) or text
         return witness_log.last_ns(text)
 
     try:
@@ -178,9 +178,12 @@ def _is_running(node: str) -> bool:
     return docker("inspect", "--format", "{{.State.Status}}", node, timeout_s=FETCH_S) == "running"
 
 
-def _copied(node: str) -> str | None:
-    """Both files of a witness, by way of the engine: a node that is paused or stopped can be read like any other."""
-    with tempfile.TemporaryDirectory(prefix="kindstorm-witness-") as name:
+def _copied(node: str, folder: Path) -> str | None:
+    """Both files of a witness, by way of the engine: a node that is paused or stopped can be read like any other.
+
+    Through ``folder``: what a harness that was killed leaves there is taken away with it.
+    """
+    with tempfile.TemporaryDirectory(prefix="copied-", dir=folder) as name:
         docker("cp", f"{node}:{FOLDER}", name, timeout_s=FETCH_S)
         files = [Path(name) / Path(FOLDER).name / part for part in ("log.1", "log")]
         try:

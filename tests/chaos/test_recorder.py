@@ -260,6 +260,21 @@ def test_an_api_server_that_is_gone_confirms_nothing(
     assert all(watch.closed for watch in kube.watches.values())
 
 
+def test_a_crash_of_the_last_look_leaves_no_watch_behind(
+    kube: FakeKube, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor an interrupt: it goes on, and whatever watched has ended."""
+
+    def crash(*_: object) -> list[Seen]:
+        raise KeyError("metadata")
+
+    monkeypatch.setattr(kube, "list", crash)
+    with pytest.raises(KeyError, match="metadata"):
+        recorder.stop()
+    assert not [thread.name for thread in recorder._threads if thread.is_alive()]
+    assert all(watch.closed for watch in kube.watches.values())
+
+
 def test_a_thread_that_does_not_end_is_told(
     kube: FakeKube, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

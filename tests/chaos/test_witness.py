@@ -286,7 +286,8 @@ def test_without_the_kernels_own_word_the_uptime_will_do(node: Node) -> None:
 class Engine:
     """An engine with one node, whose witness wrote some text."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.home = home
         self.texts: list[dict[str, str]] = []
         self.state = "running"
         self.error: ClusterError | None = None
@@ -301,6 +302,7 @@ class Engine:
         if verb == "inspect":
             return self.state
         assert (verb, args[0]) == ("cp", "w1:/kindstorm-witness")
+        assert self.home in Path(args[1]).parents  # where what a killed harness left is taken away
         folder = Path(args[1]) / "kindstorm-witness"
         folder.mkdir()
         for name, text in (self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]).items():
@@ -309,9 +311,9 @@ class Engine:
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     """See Engine."""
-    return Engine(monkeypatch)
+    return Engine(monkeypatch, tmp_path)
 
 
 def clocks(*at_ns: int) -> str:
