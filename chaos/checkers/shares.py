@@ -137,8 +137,7 @@ def shares(found: Iterable[Stretch], answers: Answers, settle_ns: int) -> list[S
 
 def _share(stretch: Stretch, answers: Answers, start: int) -> Share:
     first, last = np.searchsorted(answers.sent_ns, [start, stretch.end_ns])
-    inside = answers.who[first:last][answers.had_ns[first:last] <= stretch.end_ns]
-    counts = np.bincount(inside, minlength=len(answers.names))
+    counts = np.bincount(answers.who[first:last], minlength=len(answers.names))
     code = {name: place for place, name in enumerate(answers.names)}
     served = {name: int(counts[code[name]]) if name in code else 0 for name in stretch.members}
     unknown = int(np.diff(np.searchsorted(answers.nameless_ns, [start, stretch.end_ns]))[0])

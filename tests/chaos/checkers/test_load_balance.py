@@ -88,6 +88,17 @@ def test_even_spreading_raises_no_alarm(seed: int) -> None:
     assert judged(killed(seed=seed)).outcome is Outcome.VALID
 
 
+def test_an_answer_counts_for_the_stretch_in_which_it_was_asked_for() -> None:
+    """A pod that was frozen answers what it was asked before when it is thawed, and has then been not ready."""
+    story = killed()
+    mine = [r for r in story.records if r.kind == "op" and r["type"] == "ok" and r["value"].get("pod") == "shop-c"]
+    late = [r for r in mine if ns(26) < r.time_ns < ns(36)]
+    story.records = [r for r in story.records if r not in late]
+    story.records += [Record(ns(37), r.source, r.kind, r.data) for r in late]
+    seen(seen(story, 36, "c", ready=False), 36.5, "c")
+    assert judged(story).outcome is Outcome.VALID
+
+
 def test_a_ready_pod_that_gets_nothing_is_invalid_and_named() -> None:
     """After x is ready the clients still get to the two others only."""
     verdict = judged(killed(lambda at_s: [who for who in ready_at(at_s) if who != "x"]))
