@@ -57,6 +57,14 @@ def sound() -> Keys:
     return keys
 
 
+def test_a_version_that_was_sent_while_it_was_read_is_no_fiction() -> None:
+    """A read may show a write that began after it did, as long as that was before its answer."""
+    keys = sound()
+    keys.read(30.09, "b", "a", 80, took_s=0.05)
+    verdict = keys.judged()
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+
+
 def test_reads_that_never_go_back_are_valid_and_counted() -> None:
     """VALID, with how many reads could have gone back."""
     verdict = sound().judged()

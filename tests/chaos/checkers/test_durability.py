@@ -134,6 +134,20 @@ def test_a_lookup_says_nothing_of_what_was_not_acknowledged_yet() -> None:
     assert (verdict.evidence["lookups"], verdict.evidence["stale"]) == (0, 0)
 
 
+def test_what_was_acknowledged_during_a_read_need_not_be_in_it() -> None:
+    """A lookup that did not find it, and a verifying read without it, may both have looked before."""
+    story = whole(extra=["late"])
+    insert(story, "late", 22, took_s=0.005)
+    verdict = judged(look_up(story, "late", 22.001, found=False))
+    assert verdict.outcome is Outcome.VALID, verdict.summary
+    assert verdict.evidence["lookups"] == 0
+    story = whole()
+    insert(story, "late", 40.4, took_s=0.102)
+    verdict = judged(story)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert (verdict.evidence["never_read"], verdict.evidence["lost"]) == (1, 0)
+
+
 def test_a_lost_write_that_a_lookup_missed_is_lost() -> None:
     """Not stale: it never came back. With a flawed verifying read it is known at least that it was missing once."""
     verdict = judged(look_up(whole(without=[20]), 20, 22, found=False))
