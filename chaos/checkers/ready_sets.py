@@ -115,7 +115,7 @@ def _spans(pod: Life, key_of: KeyOf, *, certain: bool) -> Iterator[Span]:
 def certain_throughout(
     certain: Collection[Span], windows: Iterable[tuple[int, int]]
 ) -> Iterator[tuple[tuple[int, int], set[str]]]:
-    """Each window (begin, end) with those who were certainly members all the while. Linear: windows in order of begin."""
+    """Each window (begin, end) with those who were certainly members all the while. Linear: windows by their begin."""
     waiting = sorted(certain, key=lambda span: span.begin_ns, reverse=True)
     active: list[Span] = []
     for begin, end in windows:
