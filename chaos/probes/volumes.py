@@ -25,6 +25,8 @@ from chaos.probes.inside import Clock, Reading
 
 PERIOD_S = 1.0
 ASK_S = 3.0
+OPEN_MAX = 256
+"""How many questions a node may leave unanswered before it is asked no more: they must fit into a pipe (64 KiB)."""
 NAME = ".kindstorm-probe"
 ANNOTATION = "kindstorm.dev/storage-probe"
 """``off`` in a pod template's annotations: its volumes are left alone, for a program that bears no file of others."""
@@ -32,8 +34,9 @@ ANNOTATION = "kindstorm.dev/storage-probe"
 Document = dict[str, Any]
 
 _TASKS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
-# Each line asks: number, container id, file, what to write. Two lines answer: one at once, so that a volume that hangs
-# is told from a node that does; one when it is done. The number is overwritten in place, for a file that is cut short
+# Each line asks: number, until when by the wall clock in us, container id, what to write, file. Two lines answer: one at
+# once, so that a volume that hangs is told from a node that does; one when it is done. What is come to too late, in a
+# node that was paused, nobody waits for any more: it is not done. The number is overwritten in place, for a file that is cut short
 # first would be empty in between. A symbolic link would lead to the node's own files, and is refused; so is a process
 # that is not the container's, which may have its number when it has ended.
 _SHELL = r"""
@@ -44,16 +47,20 @@ ask() {
   said=$( {
     read -r pid < "$tasks/$2/init.pid"
     case $(< "/proc/$pid/cgroup") in *$2*) ;; *) echo "no task $2"; exit ;; esac
-    file=/proc/$pid/root$3
+    file=/proc/$pid/root$4
     [ -e "$file" ] && found=$($dd if="$file" iflag=nofollow status=none)
-    printf '%s' "$4" | $dd of="$file" conv=fsync,notrunc oflag=nofollow status=none && echo "wrote $found"
+    printf '%s' "$3" | $dd of="$file" conv=fsync,notrunc oflag=nofollow status=none && echo "wrote $found"
   } 2>&1 )
   e=$EPOCHREALTIME; said=${said//\\/\\\\}; said=${said//$'\n'/\\n}
   printf '%s %s %s %s\n' "$n" "$b" "$e" "${said:0:1000}"
 }
-while read -r n id file text; do
+while read -r n until id text file; do
+  if ((${EPOCHREALTIME/./} > until)); then
+    echo "late $n"
+    continue
+  fi
   echo "began $n"
-  ask "$n" "$id" "$file" "$text" &
+  ask "$n" "$id" "$text" "$file" &
 done
 """
 
@@ -136,7 +143,8 @@ class Volumes:
             node = self._nodes.get(name)
             if node is None or not node.alive:
                 node = self._nodes[name] = _Node(self._start(name))
-        node.ask(question, f"{number} {task} {mount.path.rstrip('/')}/{NAME}-{pod.name} {number:012d}\n")
+        until_us = time.time_ns() // 1000 + round(ASK_S * 1e6)
+        node.ask(question, f"{number} {until_us} {task} {number:012d} {mount.path.rstrip('/')}/{NAME}-{pod.name}\n")
         return question
 
 
@@ -210,6 +218,9 @@ class _Node:
         """Hand a question to the shell; where it is gone the question stays unasked."""
         assert self._shell.stdin is not None  # noqa: S101 - it was made with one
         with self._lock:
+            if len(self._open) >= OPEN_MAX:
+                question.over.set()
+                return
             self._open[question.number] = question
             try:
                 self._shell.stdin.write(line.encode())
@@ -238,6 +249,10 @@ class _Node:
                     question = self._open.get(int(number))
                 if question is not None:
                     question.began = True
+                continue
+            if word == "late" and number.isdigit():
+                with self._lock:
+                    self._open.pop(int(number), None)
                 continue
             for key, told in answers.split(f"{text}\nasked").items():
                 with self._lock:

@@ -17,6 +17,7 @@ from chaos.kube import Seen
 from chaos.probes import volumes
 from chaos.probes.volumes import Mount, Volumes, mounts
 from chaos.stack import Stack
+from chaos.waiting import poll
 
 STACKS = Path(__file__).parents[2] / "manifests" / "stacks"
 TASK = str(re.findall(r"\w+", Path("/proc/self/cgroup").read_text())[0])
@@ -208,6 +209,41 @@ def test_several_rounds_may_be_under_way(world: World, probe: Volumes) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_a_node_comes_to_too_late_is_not_done(
+    world: World, probe: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it any more: a node that was paused does not do at once all that it was asked meanwhile."""
+    monkeypatch.setattr(volumes, "ASK_S", -5)
+    assert not world.ask(probe).asked
+    poll(lambda: probe._nodes["worker"]._open, lambda left: not left, timeout_s=20, what="it is answered")
+    assert not list(world.volume.iterdir())
+    monkeypatch.setattr(volumes, "ASK_S", 20)
+    assert (world.ask(probe).value["wrote"], world.ask(probe).value["found"]) == (2, 2)
+
+
+def test_a_node_that_says_nothing_is_not_asked_for_ever(
+    world: World, probe: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written to it would fill the pipe, and then hold up every other question."""
+    world.command = ["sleep", "60"]
+    monkeypatch.setattr(volumes, "ASK_S", 0)
+    monkeypatch.setattr(volumes, "OPEN_MAX", 2)
+    readings = [world.ask(probe) for _ in range(5)]
+    assert not any(reading.asked for reading in readings)
+    assert len(probe._nodes["worker"]._open) == 2
+
+
+def test_a_mount_path_may_hold_spaces(world: World) -> None:
+    """The file is in that folder, and in no other."""
+    folder = world.folder / "my volume"
+    folder.mkdir()
+    spaced = Volumes([Mount("StatefulSet", "web", "app", str(folder))], lambda: world.pods, world.start)
+    reading = world.ask(spaced)
+    spaced.close()
+    assert reading.error is None
+    assert (folder / ".kindstorm-probe-web-0").read_text() == "000000000001"
 
 
 def test_which_mounts_are_asked() -> None:
