@@ -17,7 +17,7 @@ from chaos.checkers.evidence import (
     no_window,
     stack_end,
 )
-from chaos.checkers.run_intervals import FOREVER, NODE, Intervals, Run
+from chaos.checkers.run_intervals import FOREVER, NODE, Intervals, Run, Told
 from chaos.checkers.verdict import Outcome, Verdict
 from chaos.history import History, Json, without_generated_suffix
 
@@ -64,6 +64,11 @@ class AtMostOne:
         if certain:
             return Verdict(self.name, Outcome.INVALID, "; ".join(certain[:3]), evidence, tuple(certain))
         doubts = [*_source_doubts(history, intervals, window), *self._too_little(history, runs), *possible]
+        doubts += [
+            f"the API saw {told.name} ({uid}) run on {told.node}, and its witness told nothing of it"
+            for uid, told in intervals.unwitnessed()
+            if self._identity(told.name, told) is not None
+        ]
         if doubts:
             return Verdict(self.name, Outcome.UNKNOWN, "; ".join(doubts[:5]), evidence, tuple(possible))
         return Verdict(self.name, Outcome.VALID, f"{_summary(runs)} (clock error {error_ms:.2f} ms)", evidence)
@@ -71,16 +76,19 @@ class AtMostOne:
     def _by_identity(self, intervals: Intervals) -> dict[str, list[Run]]:
         found: dict[str, list[Run]] = {}
         for run in intervals.runs():
-            told = intervals.pods.get(run.uid)
-            if self.names is not None:
-                identity = run.pod if fnmatchcase(run.pod, self.names) else None
-            elif self.workload is not None:
-                identity = self.workload if without_generated_suffix(run.pod) == self.workload else None
-            else:  # of a pod that the API did not tell of, nobody knows the claims
-                identity = self.claim if told is None or self.claim in told.claims else None
+            identity = self._identity(run.pod, intervals.pods.get(run.uid))
             if identity is not None:
                 found.setdefault(identity, []).append(run)
         return found
+
+    def _identity(self, pod: str, told: Told | None) -> str | None:
+        """Whose runs a pod's are; None: none of those that are asked about."""
+        if self.names is not None:
+            return pod if fnmatchcase(pod, self.names) else None
+        if self.workload is not None:
+            return self.workload if without_generated_suffix(pod) == self.workload else None
+        # of a pod that the API did not tell of, nobody knows the claims
+        return self.claim if told is None or self.claim in told.claims else None
 
     def _too_little(self, history: History, runs: dict[str, list[Run]]) -> list[str]:
         """Why nothing could have overlapped, or nobody would have seen it."""

@@ -43,6 +43,8 @@ class Told:
     first_ns: int
     node: str | None = None
     deleted_ns: int | None = None
+    running_ns: int | None = None
+    """When a container of it was first said to run."""
     claims: set[str] = field(default_factory=set)
     roles: dict[str, str] = field(default_factory=dict)
     """``app`` or ``init`` by the container's name; a sidecar that is an init container is ``init``."""
@@ -73,6 +75,8 @@ def pods_told(history: History) -> dict[str, Told]:
         told.claims.update(state.get("claims") or ())
         for role, names in (("app", "containers"), ("init", "init_containers")):
             told.roles.update({str(container["name"]): role for container in state.get(names) or ()})
+        if told.running_ns is None and any(c.get("state") == "running" for c in state.get("containers") or ()):
+            told.running_ns = record.time_ns
         if record["verb"] == "deleted":
             told.deleted_ns = record.time_ns
     return pods
@@ -162,6 +166,18 @@ class Intervals:
         found = [run for uid, containers in by_uid.items() if (run := self._run(uid, containers)) is not None]
         found = [self._with_unseen(run) for run in found]
         return found + [run for uid, told in self.pods.items() if uid not in by_uid for run in self._unseen(uid, told)]
+
+    def unwitnessed(self) -> list[tuple[str, Told]]:
+        """(UID, what the API told) of pods that ran, of which their node's witness says nothing, without a gap."""
+        seen = {container.uid for container in self._containers.values()}
+        return [
+            (uid, told)
+            for uid, told in self.pods.items()
+            if uid not in seen
+            and told.running_ns is not None
+            and told.running_ns < self.closed.get(str(told.node), -FOREVER)
+            and not self._unseen(uid, told)
+        ]
 
     def _run(self, uid: str, containers: list[_Container]) -> Run | None:
         told = self.pods.get(uid)

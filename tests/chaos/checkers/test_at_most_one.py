@@ -285,6 +285,16 @@ def test_a_pod_that_ran_in_a_gap_only_may_have_run() -> None:
     assert judged(story.node_gap(21.5, 24, node="w2")).outcome is Outcome.UNKNOWN
 
 
+def test_a_run_that_only_the_api_tells_of_is_a_doubt() -> None:
+    """A witness that says nothing of a pod that ran on its node cannot show that it ran alone."""
+    story = killed().ran("x", 5, 21, "w2", "web-0").ran("y", 22, None, "w2", "web-0").ran("z", 5, None, "w2", "api-0")
+    assert judged(story).outcome is Outcome.VALID
+    silent = story.without(lambda r: r.kind == "runtime" and r["pod_uid"] in ("b", "z"))
+    verdict = judged(silent)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.summary == "the API saw web-1 (b) run on w1, and its witness told nothing of it"
+
+
 def test_neither_node_nor_api_is_a_doubt() -> None:
     """Where both have a gap at one time, a pod may have been there that nobody knows."""
     story = killed().gap("api:Pod", 30, 33)
