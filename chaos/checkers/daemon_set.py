@@ -36,7 +36,7 @@ class DaemonSetPlacement:
         cover = _Cover(self.where)
         cover.follow(pods, nodes, end)
         sources = {record.source for record in (*pods, *nodes)}
-        unseen = spans_told(history.of("gap"), sources)
+        unseen = spans_told((*history.of("gap"), *history.of("resumed")), sources)
         lost = lost_records(history, "object") + unlabelled(self.where, nodes)
         findings, doubts = [], []
         for lack in cover.lacks:

@@ -51,7 +51,7 @@ class Placement:
         seats.follow(pods, nodes, end)
         excused = self._excused(history)
         sources = {record.source for record in chain(pods, nodes)}
-        unseen = spans_told(history.of("gap"), sources)
+        unseen = spans_told((*history.of("gap"), *history.of("resumed")), sources)
         lost = lost_records(history, "object") + unlabelled(self.where, nodes)
         findings, doubted, tolerated = [], [], []
         for breach in seats.breaches:

@@ -194,6 +194,14 @@ def test_labels_that_were_not_recorded_are_unknown(promised: dict[str, Any]) -> 
     assert "the labels of control-plane, worker, worker2, worker3 were not recorded" in verdict.summary
 
 
+def test_what_was_told_late_is_in_doubt() -> None:
+    """A watch that told of a pod's end only afterwards: how long it was there nobody knows."""
+    story = put(put(spread_out(), 12, "d", "worker"), 18, "d", "worker", "deleted")
+    assert judged(story, per_node_max=1).outcome is Outcome.INVALID
+    story.tell(18, "api:Pod", "resumed", what="watch Pod", from_ns=ns(12), to_ns=ns(18))
+    assert judged(story, per_node_max=1).outcome is Outcome.UNKNOWN
+
+
 # --- DaemonSets -----------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +263,14 @@ def test_a_daemon_set_on_nodes_whose_labels_were_not_recorded_is_unknown() -> No
     verdict = complete(unlabelled(everywhere()), on={"zone": "b"})
     assert verdict.outcome is Outcome.UNKNOWN
     assert "the labels of control-plane, worker, worker2, worker3 were not recorded" in verdict.summary
+
+
+def test_a_daemon_set_that_was_told_late_is_in_doubt() -> None:
+    """Its pod was ready before the watch told of it."""
+    story = agent(everywhere().without(lambda r: r.get("uid") == "agent-worker2-a" and r.time_ns > 25e9), 38, "worker2")
+    assert complete(story).outcome is Outcome.INVALID
+    story.tell(38, "api:Pod", "resumed", what="watch Pod", from_ns=ns(29), to_ns=ns(38))
+    assert complete(story).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize(
