@@ -34,11 +34,11 @@ ANNOTATION = "kindstorm.dev/storage-probe"
 Document = dict[str, Any]
 
 _TASKS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
-# Each line asks: number, until when by the wall clock in us, container id, what to write, file. Two lines answer: one at
-# once, so that a volume that hangs is told from a node that does; one when it is done. What is come to too late, in a
-# node that was paused, nobody waits for any more: it is not done. The number is overwritten in place, for a file that is cut short
-# first would be empty in between. A symbolic link would lead to the node's own files, and is refused; so is a process
-# that is not the container's, which may have its number when it has ended.
+# Each line asks: number, until when by the wall clock in us, container id, what to write, file. Two lines answer: one
+# at once, so that a volume that hangs is told from a node that does; one when it is done. What is come to too late, in
+# a node that was paused, nobody waits for any more: it is not done. The number is overwritten in place, for a file that
+# is cut short first would be empty in between. A symbolic link would lead to the node's own files, and is refused; so
+# is a process that is not the container's, which may have its number when it has ended.
 _SHELL = r"""
 LC_ALL=C
 dd='timeout -s KILL 10 dd'
