@@ -113,20 +113,26 @@ class Clients:
         ended = ops.end_ns != OPEN
         lost = ended & (ops.fate != OK)
         order = np.argsort(ops.end_ns[lost], kind="stable")
-        self._ok_ns = np.sort(ops.end_ns[ended & (ops.fate == OK)])
+        good = np.flatnonzero(ended & (ops.fate == OK))
+        good = good[np.argsort(ops.invoke_ns[good], kind="stable")]
+        self._ok_since_ns = ops.invoke_ns[good]
+        self._first_ok_ns = np.minimum.accumulate(ops.end_ns[good][::-1])[::-1]
         self._lost_ns = ops.end_ns[lost][order]
         self._lost_since_ns = ops.invoke_ns[lost][order]
         self._source = ", ".join(sorted(history.sources_of("op")))
 
     def again(self, begin: int, end: int) -> Stage | None:
-        """From the last request that failed, when it was sent, to the first answer after it; None: none failed."""
+        """From the last request that failed, when it was sent, to the first answer to a later one; None: none failed.
+
+        A request that runs into its timeout fails long after the service is back, so when it ended says nothing.
+        """
         first, past = np.searchsorted(self._lost_ns, (begin, end))
         if first == past:
             return None
-        later = int(np.searchsorted(self._ok_ns, self._lost_ns[past - 1], side="right"))
-        answered = later < len(self._ok_ns) and self._ok_ns[later] < end
         lower = max(begin, int(self._lost_since_ns[first:past].max()))
-        return Stage(lower, int(self._ok_ns[later]) if answered else None, self._source)
+        later = int(np.searchsorted(self._ok_since_ns, lower, side="right"))
+        answered = later < len(self._first_ok_ns) and self._first_ok_ns[later] < end
+        return Stage(lower, int(self._first_ok_ns[later]) if answered else None, self._source)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,14 @@ def test_clients_come_back_between_the_last_failure_and_the_first_success() -> N
     assert told["client_ms"] == [pytest.approx(1910), None]
 
 
+def test_a_request_that_runs_into_its_timeout_does_not_hide_when_clients_came_back() -> None:
+    """It fails a second later; what was sent after it has been answered by then."""
+    story = killed_pod().without(lambda record: record.kind == "op").load(10, 21).load(21, 21.9, "fail").load(22, 40)
+    story.op(21.91, "info", took_s=1.0)
+    (told,) = judged(story).evidence["faults"]
+    assert told["client_ms"] == [pytest.approx(1910), pytest.approx(2030)]
+
+
 @pytest.mark.parametrize(
     ("budget_s", "outcome"),
     [(2.04, Outcome.INVALID), (2.06, Outcome.UNKNOWN), (2.09, Outcome.UNKNOWN), (2.1, Outcome.VALID)],
