@@ -348,7 +348,7 @@ class Truths:
             at = self._events.get((event, self._ids.get(uid, "")))
             return None if at is None else (at, at)
         if stage == "endpoint":
-            first = bisect_right(self._polls, begin, key=lambda poll: poll[1])
+            first = max(1, bisect_right(self._polls, begin, key=lambda poll: poll[1]))
             for before, after in zip(self._polls[first - 1 :], self._polls[first:], strict=False):
                 if new in after[2]:
                     return float(before[0]), float(after[1])
