@@ -386,6 +386,24 @@ def test_the_engines_events_are_told_once_and_in_order() -> None:
     ]
 
 
+def test_both_clocks_are_read_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process loses the processor between the two the reading is not the one that is taken."""
+    now = [0]
+
+    def stalled() -> int:
+        now[0] += 5_000_000 if now[0] < 4_000_000 else 100
+        return now[0] + 10**18
+
+    def ticking() -> int:
+        now[0] += 100
+        return now[0]
+
+    monkeypatch.setattr(time, "monotonic_ns", ticking)
+    monkeypatch.setattr(time, "time_ns", stalled)
+    mono, wall = witness._clocks()
+    assert 0 <= wall - 10**18 - mono <= 100
+
+
 class Docker:
     """A docker command that tells of events: what it says at first, and when it is asked again up to now."""
 
@@ -393,7 +411,7 @@ class Docker:
         (folder / "first").write_text("".join(line + "\n" for line in first))
         (folder / "last").write_text("".join(line + "\n" for line in last))
         docker = folder / "docker"
-        stays = "exit 0" if ends else "exec sleep 600"
+        stays = "exit 0" if ends else "trap '' TERM; exec sleep 600"  # an engine that hangs is not asked to end
         docker.write_text(
             f'#!/bin/sh\ncase "$*" in *--until*) exec cat {folder}/last;; esac\ncat {folder}/first; {stays}\n'
         )
