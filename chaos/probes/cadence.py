@@ -88,16 +88,14 @@ class Cadence:
         with ThreadPoolExecutor(UNDER_WAY_MAX, thread_name_prefix=f"ask-{lane.probe}") as pool:
             while not self._stop.wait(max(0.0, start + due * lane.period_s - time.monotonic())):
                 under_way = {future for future in under_way if not future.done()}
-                missed = int((time.monotonic() - start) / lane.period_s) - due
-                if missed > 0:
-                    skipped.add(missed, start + due * lane.period_s)
-                    due += missed
+                due += skipped.until_now(start, due, lane.period_s)
                 if len(under_way) < UNDER_WAY_MAX:
                     skipped.end()
                     under_way.add(pool.submit(self._guarded, self._round, lane))
                 else:
                     skipped.add(1, start + due * lane.period_s)
                 due += 1
+            skipped.until_now(start, due, lane.period_s)
         skipped.end()
 
     def _round(self, lane: Lane) -> None:
@@ -128,6 +126,13 @@ class _Skipped:
         self._probe = probe
         self._count = 0
         self._from_ns = 0
+
+    def until_now(self, start_s: float, due: int, period_s: float) -> int:
+        """Add the rounds from ``due`` on that are more than a period late, and return how many."""
+        missed = max(0, int((time.monotonic() - start_s) / period_s) - due)
+        if missed:
+            self.add(missed, start_s + due * period_s)
+        return missed
 
     def add(self, count: int, due_s: float) -> None:
         if not self._count:

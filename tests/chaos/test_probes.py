@@ -414,6 +414,25 @@ def test_a_pacer_that_comes_too_late_says_so(tmp_path: Path, monkeypatch: pytest
     assert gaps[0]["skipped"] == pytest.approx(3600 / 0.05, rel=0.01)
 
 
+def test_what_was_due_before_the_end_and_never_asked_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that did not run at all until it was stopped has left rounds out as well."""
+    real, ahead_s = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead_s[0])
+    with HistoryWriter(tmp_path / "probe.jsonl", "probe") as writer:
+        rounds = Rounds(1)
+        asking = Cadence(writer, [lane(rounds, 1800.0)])
+        asking.start()
+        assert rounds.enough.wait(WAIT_S)
+        ahead_s[0] = 3 * 3600.0
+        asking._stop.set()
+        for thread in asking._threads:
+            thread.join(WAIT_S)
+        ahead_s[0] = 0.0
+        asking.stop()
+    (gap,) = of(list(read_records(writer.path)), "gap")
+    assert gap["skipped"] == 5
+
+
 def test_a_cadence_that_never_began_can_be_stopped(tmp_path: Path) -> None:
     """Stopping is harmless before the start."""
     rounds = Rounds(1)
