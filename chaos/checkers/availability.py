@@ -114,10 +114,11 @@ class Availability:
             phase = max(LOAD_PHASES, key=lambda name: measured.tallies[name].unanswered)
             worst = measured.tallies[phase]
             errors = ", ".join(f"{count} x {error}" for error, count in measured.errors.most_common(3))
+            first = moment(history, int(measured.operations.invoke_ns[measured.examples[0][0]]))
             broken.append(
                 f"{total.unanswered} of {total.invoked} operations were not answered (error ratio "
                 f"{total.error_ratio:.4f}, budget {self.error_ratio_max:g}), {worst.unanswered} of them in phase "
-                f"{phase}: {errors}"
+                f"{phase}: {errors}; the first was asked {first}"
             )
         if measured.gap_ns > self.gap_s_max * NS_PER_S:
             broken.append(

@@ -48,6 +48,7 @@ def test_too_many_errors_are_invalid_and_named(kind: str, count: str) -> None:
     assert "in phase fault" in verdict.summary
     assert verdict.evidence["tallies"]["fault"][count] == 10
     assert "1.01 s after the injection of kill_pod on Pod web-1" in verdict.findings[0]
+    assert "the first was asked 1.01 s after the injection of kill_pod on Pod web-1" in verdict.summary
 
 
 def test_errors_are_counted_and_the_first_ones_spelt_out() -> None:

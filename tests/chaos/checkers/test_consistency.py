@@ -65,6 +65,16 @@ def test_a_version_that_was_sent_while_it_was_read_is_no_fiction() -> None:
     assert verdict.outcome is Outcome.VALID, verdict.summary
 
 
+def test_what_was_acknowledged_as_a_read_began_is_not_owed() -> None:
+    """At the very same time nothing was before it."""
+    keys = sound()
+    keys.write(39.95, "a", "a", 120)
+    keys.read(39.96, "a", "a", 119)
+    assert keys.judged().outcome is Outcome.VALID
+    keys.read(39.97, "a", "a", 119)
+    assert keys.judged().outcome is Outcome.INVALID
+
+
 def test_reads_that_never_go_back_are_valid_and_counted() -> None:
     """VALID, with how many reads could have gone back."""
     verdict = sound().judged()

@@ -262,6 +262,13 @@ def nobody_meant() -> Story:
     return story
 
 
+@pytest.mark.parametrize(("settle_s_max", "is_told"), [(19.0, True), (21.0, False)])
+def test_a_change_must_be_followed_where_there_was_time_for_it(settle_s_max: float, is_told: bool) -> None:
+    """web-1 was back for twenty seconds, and no answer shows it: a doubt, unless the bound is longer than that."""
+    told = f"no answer shows that {STABLE} came to mean ip-web-1-b"
+    assert (told in judged(answered_late(), settle_s_max).summary) is is_told
+
+
 def test_what_cannot_be_judged_is_named() -> None:
     """A Service that stands for another place, that has somebody else's endpoints, or that was never seen."""
     story = whole()
