@@ -60,13 +60,19 @@ class _Clocks:
         """(monotonic time, error) of a wall time, which was heard of at ``received_ns``."""
         after = bisect_right(self.pairs, received_ns, key=lambda pair: pair[0])
         first = max(0, after - 1)
-        while first > 0 and self.pairs[first][0] > wall_ns + self.pairs[first][1]:
+        while first > 0 and not self._reaches(self.pairs[first], wall_ns, received_ns):
             first -= 1
         around = self.pairs[first : after + 1]
         least, greatest = min(pair[1] for pair in around), max(pair[2] for pair in around)
         placed = wall_ns + (least + greatest) // 2
         outside = max(around[0][0] - placed, placed - around[-1][0], 0)
         return placed, (greatest - least + 1) // 2 + round(outside * DRIFT)
+
+    @staticmethod
+    def _reaches(pair: tuple[int, int, int], wall_ns: int, received_ns: int) -> bool:
+        """Whether the pair is before the wall time and can be of its clock: nothing is heard of before it happens."""
+        mono, least, greatest = pair
+        return mono <= wall_ns + least <= received_ns + greatest - least
 
     def wall(self, mono: int) -> int:
         """The wall time of a monotonic time."""

@@ -168,6 +168,20 @@ def test_the_true_time_is_within_the_error(
     assert abs(at - ns(10.3)) <= data["error_ns"] + 2000
 
 
+@pytest.mark.parametrize("step_s", [-3600, 3600])
+def test_what_is_heard_of_long_after_the_clock_was_set_is_not_placed_by_the_new_one(step_s: float) -> None:
+    """Nothing is heard of before it happened."""
+    log = Log().began(1).heard(1).clocks(1, 5).start(5, "a").clocks(5, 10)
+    log.skew_s = step_s
+    log.clocks(10, 11.5)
+    log.skew_s = 0
+    log.exit(9.9, "a", heard_s=1.3)
+    log.skew_s = step_s
+    log.clocks(11.5, 13)
+    ((at, gone),) = [row for row in log.rows("runtime") if row[1]["event"] == "exit"]
+    assert abs(at - ns(9.9)) <= gone["error_ns"]
+
+
 def test_what_ran_at_the_begin_is_seen_then_and_what_was_over_is_left_out() -> None:
     """Also where it was heard to start long before; its exit is told later."""
     log = Log().began(1).task("seen", 1.5, "old").heard(1.5, 1).clocks(2, 4).start(4.2, "gone").start(4.3, "stays")
