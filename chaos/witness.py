@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -99,8 +100,10 @@ class Witnesses:
         filters = [*(f"container={node}" for node in self._nodes), *(f"event={event}" for event in EVENTS)]
         words = [word for each in filters for word in ("--filter", each)]
         command = ["docker", "events", "--since", _seconds(self._begin[1]), *until, *words, "--format", "{{json .}}"]
-        # A harness that is killed takes it along, where util-linux can tell the kernel so.
-        tether = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        # A harness that is killed takes it along, where util-linux can tell the kernel so; one that died before it was
+        # told is not the parent any more.
+        alive = ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+        tether = ["setpriv", "--pdeathsig", "KILL", "--", *alive] if shutil.which("setpriv") else []
         # Ctrl-C at a terminal is not for it, as in images.engine.docker.
         return subprocess.Popen([*tether, *command], stdout=out, stderr=subprocess.DEVNULL, process_group=0)
 
