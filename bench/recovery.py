@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -116,12 +117,17 @@ def poll(kubeconfig: str, namespace: str) -> None:
 def observed(command: list[str], output: Path) -> Iterator[None]:
     """Run an observer with its output in a file, for the body."""
     with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=_within(output.parent))
     try:
         yield
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _within(folder: Path) -> dict[str, str]:
+    """Our environment, with temporary files (a client writes the cluster's key to one) where they go at the end."""
+    return {**os.environ, "TMPDIR": str(folder)}
 
 
 # ---- the kills
@@ -227,11 +233,15 @@ for line in sys.stdin:
 class Peers:
     """The tools of others, each in a process of the throwaway environment; what each said of each kill."""
 
-    def __init__(self, python: Path, kubeconfig: Path, installed: list[str]) -> None:
+    def __init__(self, python: Path, kubeconfig: Path, installed: list[str], folder: Path) -> None:
         self.said: dict[str, list[float | None]] = {tool: [] for tool in installed}
         self._running = {
             tool: subprocess.Popen(
-                [python, "-c", PEER, tool, str(kubeconfig)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [python, "-c", PEER, tool, str(kubeconfig)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=_within(folder),
             )
             for tool in installed
         }
@@ -471,7 +481,7 @@ def measure(kills: int, peers_folder: Path | None) -> None:
         folder = Path(name)
         (folder / "run").mkdir()
         python, installed = install(peers_folder or folder / "peers")
-        peers = Peers(python, cluster.kubeconfig, installed)
+        peers = Peers(python, cluster.kubeconfig, installed, folder)
         try:
             history = run(cluster, kills, folder, peers)
         finally:
