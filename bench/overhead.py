@@ -27,9 +27,7 @@ S = 1_000_000_000
 
 def parts_s(history: History) -> dict[str, float]:
     """What the scenario consisted of, in seconds."""
-    phases = {
-        name: history.phase(name) or (0, 0) for name in ("deploy", "fault", "recover", "after", "verify", "remove")
-    }
+    phases = {name: history.phase(name) or (0, 0) for name in ("deploy", "fault", "recover", "remove")}
     load_s = history.fact("experiment")["load_s"]
 
     def changed(kind: str, begin: int, end: int) -> int:

@@ -47,19 +47,7 @@ class FastUser(http.WorkloadUser):
         """One request, recorded as every load's are."""
         if self.recorder.ending:
             raise StopUser
-        slot, due_ns = next(_slots), time.monotonic_ns()
-        f, value = self.describe(slot)
-        self.recorder.invoke(slot, self.process, f, value, intended_ns=due_ns)
-        outcome = self.carry_out(slot, value)
-        self.recorder.complete(slot, outcome)
-        self.environment.events.request.fire(
-            request_type=self.workload.user,
-            name=f,
-            response_time=(time.monotonic_ns() - due_ns) / 1e6,
-            response_length=0,
-            exception=outcome.error,
-            context={},
-        )
+        self.send(next(_slots), time.monotonic_ns())
 
 
 FastUser.tasks = [FastUser.operate]  # Locust would add it to the inherited one

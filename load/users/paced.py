@@ -66,6 +66,10 @@ class PacedUser(User):
             return
         slot = self._schedule.slot
         self._schedule.advance()
+        self.send(slot, due_ns)
+
+    def send(self, slot: int, due_ns: int) -> None:
+        """Carry out one slot and record it, before it is sent and after it has ended."""
         f, value = self.describe(slot)
         self.recorder.invoke(slot, self.process, f, value, intended_ns=due_ns)
         outcome = self.carry_out(slot, value)
